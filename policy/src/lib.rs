@@ -1,0 +1,6 @@
+//! The meaning of betweenrows policies, free of PostgreSQL and of any I/O.
+//!
+//! Invariant: what is decided here depends on nothing but the arguments. The same subject, relation and policies give
+//! the same [`decide::Decision`], whatever the order in which they were stored.
+
+pub mod model;

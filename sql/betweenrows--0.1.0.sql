@@ -1,0 +1,1 @@
+\echo Use "CREATE EXTENSION betweenrows" to load this file. \quit
