@@ -1,0 +1,25 @@
+# The only entry point: `make help` lists what there is. The scripts are in pg_regress/bin.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+BIN := pg_regress/bin
+
+##@ Test it
+.PHONY: test test-matrix regress lint lint-deps
+test: ## lint, unit tests, the suites on PostgreSQL 15 and 18
+	@$(BIN)/test-all 15 18
+test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
+	@$(BIN)/lint-deps
+	@$(BIN)/test-all 15 16 17 18
+regress: ## regression and isolation suites; PG=18 on that major, TESTS="a b" only these
+	@$(BIN)/regress $(or $(PG),15) $(TESTS)
+lint: ## formatting, clippy, shell scripts, test schedules
+	@$(BIN)/lint
+lint-deps: ## licences and sources of dependencies; installs cargo-deny
+	@$(BIN)/lint-deps
+
+.PHONY: help
+help:
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
