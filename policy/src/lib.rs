@@ -3,9 +3,11 @@
 //! Invariant: what is decided here depends on nothing but the arguments. The same subject, relation and policies give
 //! the same [`decide::Decision`], whatever the order in which they were stored.
 
+pub mod attribute;
 pub mod decide;
 pub mod error;
 mod json;
 pub mod model;
 pub mod pattern;
+pub mod placeholder;
 pub mod roles;
