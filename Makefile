@@ -4,6 +4,17 @@
 MAKEFLAGS += --no-print-directory
 BIN := pg_regress/bin
 
+##@ Try it
+.PHONY: up down psql env
+up: ## start a private server with the demo database and show what alice and bob see
+	@$(BIN)/up
+psql: ## open a session on it; AS=alice as that user
+	@$(BIN)/psql "$(AS)"
+env: ## print PGHOST, PGPORT, PGUSER and PGDATABASE of it: eval "$$(make env)"
+	@$(BIN)/print-env
+down: ## stop it, its data stays
+	@$(BIN)/down
+
 ##@ Test it
 .PHONY: test test-matrix regress lint lint-deps
 test: ## lint, unit tests, the suites on PostgreSQL 15 and 18
@@ -18,7 +29,10 @@ lint: ## formatting, clippy, shell scripts, test schedules
 lint-deps: ## licences and sources of dependencies; installs cargo-deny
 	@$(BIN)/lint-deps
 
-.PHONY: help
+##@ Clean up
+.PHONY: clean help
+clean: ## stop the server, remove everything that was built or generated in this clone
+	@$(BIN)/clean
 help:
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \

@@ -129,7 +129,9 @@ port = $BR_PORT
 CONF
 }
 
-# start_server DIRECTORY, stop_server DIRECTORY: both may be called in any state.
+server_runs() { run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" status >/dev/null 2>&1; }
+
+# start_server DIRECTORY, stop_server DIRECTORY: the latter may be called in any state.
 start_server() {
     run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" --log "$1/log" --wait --silent start && return
     tail -n 30 "$1/log" >&2
@@ -137,7 +139,7 @@ start_server() {
 }
 
 stop_server() {
-    if [ -f "$1/data/postmaster.pid" ]; then
+    if server_runs "$1"; then
         run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" --mode fast --wait --silent stop
     fi
 }
