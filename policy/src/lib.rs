@@ -5,6 +5,7 @@
 
 pub mod attribute;
 pub mod decide;
+pub mod document;
 pub mod error;
 mod json;
 pub mod model;

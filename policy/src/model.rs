@@ -3,9 +3,10 @@
 mod parse;
 
 pub use parse::{
-    MAX_EXPRESSION_BYTES, MAX_TARGETS, check_targets, parse_access_mode, parse_definition, parse_policy_type,
-    parse_targets, targets_to_json,
+    MAX_EXPRESSION_BYTES, MAX_NAME_CHARS, MAX_TARGETS, MAX_USERNAME_BYTES, check_name, check_targets, check_username,
+    parse_access_mode, parse_definition, parse_policy_type, parse_targets, targets_to_json,
 };
+pub(crate) use parse::{read_definition, read_targets, report_unsuitable};
 
 use crate::pattern::Pattern;
 

@@ -123,6 +123,43 @@ impl RoleGraph {
         }
     }
 
+    /// The roles that writers should never have let happen: those more than [`MAX_DEPTH`] steps below some ancestor, and
+    /// those in or below a cycle. In the order of their ids, in time proportional to the graph.
+    pub fn defects(&self) -> Vec<(Id, RoleError)> {
+        let mut pending: HashMap<Id, usize> = self.roles.iter().map(|(&id, role)| (id, role.parents.len())).collect();
+        let mut ready: Vec<Id> = pending
+            .iter()
+            .filter(|&(_, &parents)| parents == 0)
+            .map(|(&id, _)| id)
+            .collect();
+        let mut heights: HashMap<Id, usize> = ready.iter().map(|&id| (id, 0)).collect();
+        while let Some(id) = ready.pop() {
+            let below = heights[&id] + 1;
+            for &child in &self.roles[&id].children {
+                heights
+                    .entry(child)
+                    .and_modify(|height| *height = below.max(*height))
+                    .or_insert(below);
+                if let Some(parents) = pending.get_mut(&child) {
+                    *parents -= 1;
+                    if *parents == 0 {
+                        ready.push(child);
+                    }
+                }
+            }
+        }
+        let in_cycle = |id: &Id| pending[id] > 0;
+        let mut defects: Vec<(Id, RoleError)> = (self.roles.keys())
+            .filter_map(|id| match heights.get(id) {
+                _ if in_cycle(id) => Some((*id, RoleError::Cycle)),
+                Some(&height) if height > MAX_DEPTH => Some((*id, RoleError::TooDeep)),
+                _ => None,
+            })
+            .collect();
+        defects.sort_unstable_by_key(|(id, _)| *id);
+        defects
+    }
+
     /// Whether `ancestor` lies above `role`, inactive roles included.
     fn inherits(&self, role: Id, ancestor: Id) -> bool {
         let mut seen = HashSet::new();
@@ -188,6 +225,16 @@ mod tests {
         let graph = graph(&[(1, true), (2, true), (3, true)], &[(1, 2), (2, 3), (3, 1), (2, 2)]);
         assert_eq!(active(&graph, &[2]), [1, 2, 3]);
         assert_eq!(graph.check_new_parent(1, 3), Err(RoleError::Cycle));
+        assert_eq!(graph.defects(), [1, 2, 3].map(|id| (id, RoleError::Cycle)));
+    }
+
+    #[test]
+    fn chains_that_are_too_long_are_defects() {
+        let roles: Vec<(Id, bool)> = (0..=11).map(|id| (id, true)).collect();
+        let chain: Vec<(Id, Id)> = (0..11).map(|id| (id, id + 1)).collect();
+        assert_eq!(graph(&roles, &chain).defects(), [(0, RoleError::TooDeep)]);
+        assert_eq!(graph(&roles, &chain[1..]).defects(), []);
+        assert_eq!(active(&graph(&roles, &chain), &[0]), (0..=10).collect::<Vec<Id>>());
     }
 
     #[test]

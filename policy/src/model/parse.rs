@@ -11,6 +11,33 @@ pub const MAX_EXPRESSION_BYTES: usize = 65_536;
 /// Most entries in `targets`, and most patterns in one list of an entry.
 pub const MAX_TARGETS: usize = 1_000;
 
+/// Most characters of the name of a policy or a role.
+pub const MAX_NAME_CHARS: usize = 100;
+/// Most bytes of a username, as of every PostgreSQL role name.
+pub const MAX_USERNAME_BYTES: usize = 63;
+
+/// Whether a text can name a policy or a role: 1 to [`MAX_NAME_CHARS`] characters, not only white space, no NUL.
+pub fn check_name(text: &str) -> Result<(), Issue> {
+    let message = match text {
+        _ if text.trim().is_empty() => "must not be empty".to_owned(),
+        _ if text.chars().count() > MAX_NAME_CHARS => format!("must not be longer than {MAX_NAME_CHARS} characters"),
+        _ if text.contains('\0') => "must not contain a NUL character".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Issue::new("name", message))
+}
+
+/// Whether a text can be a username: 1 to [`MAX_USERNAME_BYTES`] bytes without NUL, as of a PostgreSQL role name.
+pub fn check_username(text: &str) -> Result<(), Issue> {
+    let message = match text {
+        "" => "must not be empty".to_owned(),
+        _ if text.len() > MAX_USERNAME_BYTES => format!("must not be longer than {MAX_USERNAME_BYTES} bytes"),
+        _ if text.contains('\0') => "must not contain a NUL character".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Issue::new("username", message))
+}
+
 /// A policy type from its text form, e.g. `row_filter`.
 pub fn parse_policy_type(text: &str) -> Result<PolicyType, Issue> {
     PolicyType::ALL

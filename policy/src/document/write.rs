@@ -1,0 +1,78 @@
+//! Writing a policy document: what [`Document::parse`] reads back as the same document.
+
+use super::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec};
+use crate::attribute;
+use crate::model::targets_to_json;
+use serde_json::{Map, Value, json};
+
+impl Document {
+    /// The JSON form, sections and keys in the order of the documentation, what is `None` left out.
+    pub fn to_json(&self) -> Value {
+        object([
+            ("version", Some(json!(self.version))),
+            ("access_mode", self.access_mode.map(|mode| json!(mode.as_str()))),
+            ("attributes", list(&self.attributes, attribute::Definition::to_json)),
+            ("roles", list(&self.roles, RoleSpec::to_json)),
+            ("users", list(&self.users, UserSpec::to_json)),
+            ("policies", list(&self.policies, PolicySpec::to_json)),
+        ])
+    }
+}
+
+impl RoleSpec {
+    fn to_json(&self) -> Value {
+        object([
+            ("name", Some(json!(self.name))),
+            ("description", self.description.as_ref().map(|text| json!(text))),
+            ("is_active", self.is_active.map(|truth| json!(truth))),
+            ("parents", self.parents.as_ref().map(|names| json!(names))),
+        ])
+    }
+}
+
+impl UserSpec {
+    fn to_json(&self) -> Value {
+        object([
+            ("username", Some(json!(self.username))),
+            ("is_active", self.is_active.map(|truth| json!(truth))),
+            ("attributes", self.attributes.clone().map(Value::Object)),
+            ("roles", self.roles.as_ref().map(|names| json!(names))),
+        ])
+    }
+}
+
+impl PolicySpec {
+    fn to_json(&self) -> Value {
+        object([
+            ("name", Some(json!(self.name))),
+            ("policy_type", Some(json!(self.policy_type.as_str()))),
+            ("description", self.description.as_ref().map(|text| json!(text))),
+            ("is_enabled", Some(json!(self.is_enabled))),
+            ("targets", Some(targets_to_json(&self.targets))),
+            ("definition", self.definition.to_json()),
+            ("assignments", list(&self.assignments, AssignmentSpec::to_json)),
+        ])
+    }
+}
+
+impl AssignmentSpec {
+    fn to_json(&self) -> Value {
+        let (role, user) = match &self.to {
+            Assignee::Everyone => (None, None),
+            Assignee::Role(name) => (Some(json!(name)), None),
+            Assignee::User(name) => (None, Some(json!(name))),
+        };
+        object([("role", role), ("user", user), ("priority", Some(json!(self.priority)))])
+    }
+}
+
+fn object<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
+    let entries = entries
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(entries.collect::<Map<_, _>>())
+}
+
+fn list<T>(items: &Option<Vec<T>>, to_json: impl Fn(&T) -> Value) -> Option<Value> {
+    items.as_ref().map(|items| items.iter().map(to_json).collect())
+}
