@@ -223,6 +223,3 @@ pub struct Assignment {
     /// The lower number wins.
     pub priority: i32,
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,226 @@
+//! The invalidation channels: what the callbacks mark, and what the writers send. The protocol is described in
+//! [`super`].
+
+use std::cell::Cell;
+
+use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::prelude::*;
+
+use crate::pg::scan;
+
+/// Number of channels for changes that concern one user.
+pub(crate) const BUCKETS: usize = 16;
+
+/// What has to be read or decided again.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Stale {
+    /// Everything.
+    pub(crate) catalog: bool,
+    /// Users, memberships and what was decided for them.
+    pub(crate) subjects: bool,
+    /// What was decided for relations.
+    pub(crate) relations: bool,
+}
+
+/// The OIDs of the channels of this database's extension.
+#[derive(Clone, Copy)]
+struct Channels {
+    namespace: Oid,
+    epoch: Oid,
+    buckets: [Oid; BUCKETS],
+}
+
+thread_local! {
+    static CHANNELS: Cell<Option<Channels>> = const { Cell::new(None) };
+    static STALE: Cell<Stale> = const { Cell::new(Stale { catalog: true, subjects: true, relations: true }) };
+    static COMPILED: Cell<bool> = const { Cell::new(true) };
+    /// A bit for each bucket that a subject of this session is in.
+    static WATCHED: Cell<u16> = const { Cell::new(0) };
+}
+
+/// Returns what is stale and counts it as seen.
+pub(crate) fn take_stale() -> Stale {
+    STALE.replace(Stale::default())
+}
+
+/// Whether compiled expressions may be out of date; counts it as seen.
+pub(crate) fn take_compiled_stale() -> bool {
+    COMPILED.replace(false)
+}
+
+/// The extension's schema, `None` when this database does not have the extension.
+pub(crate) fn namespace() -> Option<Oid> {
+    if let Some(channels) = CHANNELS.get() {
+        return Some(channels.namespace);
+    }
+    // SAFETY: syscache lookups, which remember that a name is missing.
+    let namespace = unsafe { pg_sys::get_namespace_oid(c"betweenrows".as_ptr(), true) };
+    if namespace == Oid::INVALID {
+        return None;
+    }
+    let epoch = scan::relation(namespace, "epoch")?;
+    // A schema of that name that somebody made by hand is not ours.
+    // SAFETY: reads pg_depend and pg_extension.
+    let extension = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, epoch) };
+    // SAFETY: as above.
+    if extension == Oid::INVALID || extension != unsafe { pg_sys::get_extension_oid(c"betweenrows".as_ptr(), true) } {
+        return None;
+    }
+    let mut buckets = [Oid::INVALID; BUCKETS];
+    for (number, bucket) in buckets.iter_mut().enumerate() {
+        *bucket = scan::relation(namespace, &format!("bucket_{number:02}"))?;
+    }
+    CHANNELS.set(Some(Channels {
+        namespace,
+        epoch,
+        buckets,
+    }));
+    STALE.set(Stale {
+        catalog: true,
+        subjects: true,
+        relations: true,
+    });
+    Some(namespace)
+}
+
+/// Whether this database may have the extension: cheap enough to be asked for every statement.
+pub(crate) fn is_installed() -> bool {
+    // SAFETY: reads backend state.
+    unsafe { pg_sys::MyDatabaseId != Oid::INVALID && pg_sys::IsTransactionState() && namespace().is_some() }
+}
+
+/// The channel of a user: FNV-1a (64 bits, offset basis and prime as published by Fowler, Noll and Vo) of the name.
+pub(crate) fn bucket(username: &str) -> usize {
+    let hash = username.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash % BUCKETS as u64) as usize
+}
+
+/// Notes that a subject of this session is in its bucket.
+pub(crate) fn watch_bucket(username: &str) {
+    WATCHED.set(WATCHED.get() | 1 << bucket(username));
+}
+
+/// Sends the invalidation of the whole catalog at the end of the transaction.
+pub(crate) fn touch() {
+    send(|channels| channels.epoch);
+}
+
+/// Sends the invalidation of one user at the end of the transaction.
+pub(crate) fn touch_user(username: &str) {
+    let number = bucket(username);
+    send(|channels| channels.buckets[number]);
+}
+
+fn send(channel: impl Fn(&Channels) -> Oid) {
+    if namespace().is_some()
+        && let Some(channels) = CHANNELS.get()
+    {
+        // SAFETY: queues an invalidation message for an existing relation.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(channel(&channels)) };
+    }
+}
+
+fn mark(stale: Stale) {
+    let old = STALE.get();
+    STALE.set(Stale {
+        catalog: old.catalog || stale.catalog,
+        subjects: old.subjects || stale.subjects,
+        relations: old.relations || stale.relations,
+    });
+}
+
+/// Marks saved plans for being made again.
+fn reset_plans() {
+    // SAFETY: only sets flags in the plan cache's list; the plan cache's own callbacks do the same.
+    unsafe { pg_sys::ResetPlanCache() };
+}
+
+/// Marks saved plans when the session's or the current role was switched.
+pub(crate) fn identity_changed() {
+    if CHANNELS.get().is_some() {
+        reset_plans();
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
+    COMPILED.set(true);
+    let Some(channels) = CHANNELS.get() else { return };
+    if relid == Oid::INVALID || relid == channels.epoch {
+        // The extension may have been dropped: find it anew.
+        CHANNELS.set(None);
+        mark(Stale {
+            catalog: true,
+            subjects: true,
+            relations: true,
+        });
+        reset_plans();
+    } else if let Some(number) = channels.buckets.iter().position(|bucket| *bucket == relid) {
+        if WATCHED.get() & (1 << number) != 0 {
+            mark(Stale {
+                subjects: true,
+                ..Stale::default()
+            });
+            reset_plans();
+        }
+    } else {
+        mark(Stale {
+            relations: true,
+            ..Stale::default()
+        });
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn role_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    // Names, superuser bits and memberships decide who is exempt and which roles count.
+    if CHANNELS.get().is_some() {
+        COMPILED.set(true);
+        mark(Stale {
+            catalog: true,
+            subjects: true,
+            relations: true,
+        });
+        reset_plans();
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn schema_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    CHANNELS.set(None);
+    COMPILED.set(true);
+    mark(Stale {
+        catalog: true,
+        subjects: true,
+        relations: true,
+    });
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn function_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    COMPILED.set(true);
+    if CHANNELS.get().is_some() {
+        // The trust in a function ends when it is replaced.
+        mark(Stale {
+            catalog: true,
+            ..Stale::default()
+        });
+    }
+}
+
+/// Registers the callbacks.
+pub(crate) fn init() {
+    use pg_sys::SysCacheIdentifier as Cache;
+    let none = Datum::from(0);
+    // SAFETY: registers callbacks for the life of the process; the cache identifiers are PostgreSQL's own.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::AUTHOID as _, Some(role_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::AUTHMEMROLEMEM as _, Some(role_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::NAMESPACEOID as _, Some(schema_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::PROCOID as _, Some(function_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::OPEROID as _, Some(function_changed), none);
+    }
+}

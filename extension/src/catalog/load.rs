@@ -1,0 +1,190 @@
+//! Reading the catalog tables into a [`Catalog`].
+//!
+//! Invariant: a row that cannot be understood never makes anything visible. A policy with unreadable targets matches every
+//! relation, one with an unreadable definition closes the relations it matches; what is damaged beyond that closes all.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pgrx::pg_sys::{self, Oid};
+use policy::attribute;
+use policy::model::{self, AccessMode, Assignment, Definition, Policy, PolicyType, Scope, Targets};
+use policy::roles::RoleGraph;
+use serde_json::Value;
+
+use super::Catalog;
+use crate::pg::{self, scan};
+
+/// Reads everything but the users. `None` when the extension is just being created or dropped.
+///
+/// # Errors
+/// When a table is missing or damaged in a way that cannot be confined to some relations.
+pub(super) fn catalog(namespace: Oid) -> Result<Option<Catalog>, String> {
+    if scan::relation(namespace, "settings").is_none() {
+        return Ok(None);
+    }
+    let read = |table: &str| scan::read(namespace, table, None);
+
+    let mut access_mode = AccessMode::Open;
+    for row in read("settings")? {
+        if row.text("key")? == "access_mode" {
+            access_mode = match row.json("value")? {
+                Some(Value::String(mode)) if mode == "open" => AccessMode::Open,
+                // Anything else must not open what was closed.
+                _ => AccessMode::PolicyRequired,
+            };
+        }
+    }
+
+    let mut policies = Vec::new();
+    for row in read("policies")? {
+        policies.push(policy(&row)?);
+    }
+    policies.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut assignments = Vec::new();
+    for row in read("policy_assignments")? {
+        let scope = match (row.id_or_null("user_id")?, row.id_or_null("role_id")?) {
+            (None, None) => Scope::All,
+            (Some(user), None) => Scope::User(user),
+            (None, Some(role)) => Scope::Role(role),
+            (Some(_), Some(_)) => return Err("an assignment names a user and a role".into()),
+        };
+        assignments.push(Assignment {
+            id: row.id("id")?,
+            policy_id: row.id("policy_id")?,
+            scope,
+            priority: row.integer("priority")?,
+        });
+    }
+    assignments.sort_by_key(|assignment| assignment.id);
+
+    let mut role_names = BTreeMap::new();
+    let mut roles = Vec::new();
+    for row in read("roles")? {
+        let (id, name) = (row.id("id")?, row.text("name")?.to_owned());
+        role_names.insert(name.clone(), id);
+        roles.push((id, name, row.bool("is_active")?));
+    }
+    roles.sort();
+    let mut parents = Vec::new();
+    for row in read("role_parents")? {
+        parents.push((row.id("role_id")?, row.id("parent_id")?));
+    }
+    parents.sort_unstable();
+
+    let mut attributes = BTreeMap::new();
+    for row in read("attribute_definitions")? {
+        // An attribute that cannot be read is as good as undefined, which closes the tables whose policies use it.
+        if let Ok(definition) = attribute_definition(&row) {
+            attributes.insert(definition.key.clone(), definition);
+        }
+    }
+
+    let mut exempt_roles = HashSet::new();
+    for row in read("exempt_roles")? {
+        exempt_roles.extend(pg::role_oid(row.text("rolename")?));
+    }
+    let mut exempt_sorted: Vec<u32> = exempt_roles.iter().map(|role| role.to_u32()).collect();
+    exempt_sorted.sort_unstable();
+
+    let mut hasher = DefaultHasher::new();
+    (access_mode == AccessMode::Open).hash(&mut hasher);
+    format!("{policies:?}{assignments:?}{attributes:?}").hash(&mut hasher);
+    (&roles, &parents, &exempt_sorted).hash(&mut hasher);
+
+    let trusted = crate::guard::trust::load(&read("trusted_objects")?, &exempt_roles)?;
+    let mut trusted_sorted: Vec<(u32, u32)> = trusted
+        .iter()
+        .map(|(class, object)| (class.to_u32(), object.to_u32()))
+        .collect();
+    trusted_sorted.sort_unstable();
+    trusted_sorted.hash(&mut hasher);
+
+    Ok(Some(Catalog {
+        namespace,
+        access_mode,
+        policies,
+        assignments,
+        roles: RoleGraph::new(roles, parents),
+        role_names,
+        attributes,
+        exempt_roles,
+        trusted,
+        digest: hasher.finish(),
+    }))
+}
+
+fn policy(row: &scan::Row) -> Result<Policy, String> {
+    let policy_type = model::parse_policy_type(row.text("policy_type")?);
+    let targets = match row.json("targets") {
+        Ok(Some(value)) => {
+            model::parse_targets(&value).map_or_else(|issue| Targets::Invalid(issue.to_string()), Targets::Valid)
+        }
+        Ok(None) => Targets::Invalid("targets are null".into()),
+        Err(error) => Targets::Invalid(error),
+    };
+    let definition = match (&policy_type, row.json("definition")) {
+        (Ok(policy_type), Ok(value)) => model::parse_definition(*policy_type, value.as_ref())
+            .unwrap_or_else(|issue| Definition::Invalid(issue.to_string())),
+        (Err(issue), _) => Definition::Invalid(issue.to_string()),
+        (_, Err(error)) => Definition::Invalid(error),
+    };
+    Ok(Policy {
+        id: row.id("id")?,
+        name: row.text("name")?.to_owned(),
+        version: row.integer("version")?,
+        // With an unknown type the definition is invalid, which decides.
+        policy_type: policy_type.unwrap_or(PolicyType::TableDeny),
+        targets,
+        definition,
+        is_enabled: row.bool("is_enabled")?,
+        owner: row.text("owner")?.to_owned(),
+    })
+}
+
+fn attribute_definition(row: &scan::Row) -> Result<attribute::Definition, String> {
+    let say = |issue: policy::error::Issue| format!("attribute definition: {issue}");
+    let value_type = attribute::parse_value_type(row.text("value_type")?).map_err(say)?;
+    let not_null = |value: Option<Value>| value.filter(|value| !value.is_null());
+    let element_type = match value_type {
+        attribute::ValueType::List => attribute::ValueType::String,
+        other => other,
+    };
+    let allowed_values = match not_null(row.json("allowed_values")?) {
+        None => None,
+        Some(Value::Array(values)) => Some(
+            values
+                .iter()
+                .map(|value| attribute::parse_value(element_type, value))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(say)?,
+        ),
+        Some(_) => return Err("allowed_values is no array".into()),
+    };
+    let default_value = not_null(row.json("default_value")?)
+        .map(|value| attribute::parse_value(value_type, &value))
+        .transpose()
+        .map_err(say)?;
+    Ok(attribute::Definition {
+        key: row.text("key")?.to_owned(),
+        value_type,
+        default_value,
+        allowed_values,
+        required: row.bool("required")?,
+        description: row.get("description")?.map(str::to_owned),
+    })
+}
+
+/// The roles of PostgreSQL that a role has the privileges of and that have a betweenrows role of the same name.
+pub(super) fn inherited_roles(catalog: &Catalog, role: Oid) -> Vec<model::Id> {
+    catalog
+        .role_names
+        .iter()
+        .filter(|(name, _)| {
+            // SAFETY: cached catalog lookups.
+            pg::role_oid(name).is_some_and(|group| unsafe { pg_sys::is_member_of_role_nosuper(role, group) })
+        })
+        .map(|(_, id)| *id)
+        .collect()
+}

@@ -1,0 +1,196 @@
+//! The policies of this database as this backend knows them.
+//!
+//! # The cache protocol
+//!
+//! Invariant: a statement that starts after a change has been committed is decided by the changed catalog, in every backend.
+//!
+//! * **Writers.** Each table that decisions depend on has a statement trigger, `betweenrows.touch()`. It sends a relcache
+//!   invalidation for the empty table `betweenrows.epoch`, or, for a change that concerns one user, for one of sixteen
+//!   `betweenrows.bucket_NN`, chosen by a hash of the name. Invalidations are transactional: they go out at commit, reach
+//!   every backend of the database, are in the WAL for standbys, and are applied by the writing session itself at its next
+//!   command, and again when it rolls back.
+//! * **Callbacks** ([`epoch`]) only mark: the catalog, the subjects or the relations as stale. They read nothing. Because
+//!   the plan cache does not know about policies, they also mark all saved plans invalid; a bucket's only when a subject
+//!   of this session is in it.
+//! * **Readers** call [`current`], which takes pending invalidations and reloads what is stale. Loading reads with a fresh
+//!   catalog snapshot ([`crate::pg::scan`]), so that a REPEATABLE READ transaction does not reload its own past, and starts
+//!   again if an invalidation came in while it was reading.
+//! * **Plans** carry proof of the subject and of a digest of everything decided for it ([`Session::proof`]). The executor
+//!   guard compares it. A reload that changes nothing leaves the digest as it was.
+
+pub(crate) mod access;
+pub(crate) mod epoch;
+pub(crate) mod governance;
+mod load;
+pub(crate) mod subject;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, Oid};
+use policy::attribute;
+use policy::model::{AccessMode, Assignment, Id, Policy};
+use policy::roles::RoleGraph;
+
+use self::governance::Governance;
+use self::subject::Subject;
+use crate::errors;
+
+/// Everything decisions depend on that is not about one user.
+pub(crate) struct Catalog {
+    /// Schema `betweenrows`.
+    pub(crate) namespace: Oid,
+    /// Whether tables without a `column_allow` exist.
+    pub(crate) access_mode: AccessMode,
+    /// All policies, ordered by name.
+    pub(crate) policies: Vec<Policy>,
+    /// All assignments.
+    pub(crate) assignments: Vec<Assignment>,
+    /// Roles and their parents.
+    pub(crate) roles: RoleGraph,
+    /// The roles' ids by name: membership in a PostgreSQL role of that name counts too.
+    pub(crate) role_names: BTreeMap<String, Id>,
+    /// Attribute definitions by key.
+    pub(crate) attributes: BTreeMap<String, attribute::Definition>,
+    /// Exempt roles that exist.
+    pub(crate) exempt_roles: HashSet<Oid>,
+    /// Views and functions inside which nothing is governed.
+    pub(crate) trusted: HashSet<(Oid, Oid)>,
+    /// Hash of all of the above, equal for equal content.
+    pub(crate) digest: u64,
+}
+
+impl Catalog {
+    /// Whether nothing is governed at all, for anybody.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.access_mode == AccessMode::Open
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    catalog: Option<Rc<Catalog>>,
+    subjects: HashMap<Oid, Rc<Subject>>,
+    relations: HashMap<(Oid, Oid), Rc<Governance>>,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = RefCell::default();
+}
+
+/// The catalog and the subject a statement is decided with.
+#[derive(Clone)]
+pub(crate) struct Session {
+    /// The catalog.
+    pub(crate) catalog: Rc<Catalog>,
+    /// Who asks.
+    pub(crate) subject: Rc<Subject>,
+}
+
+impl Session {
+    /// The proof that a plan was made for this subject under these policies.
+    pub(crate) fn proof(&self) -> String {
+        format!("betweenrows {} {:x}", self.subject.role.to_u32(), self.subject.digest)
+    }
+
+    /// How the subject may use a relation.
+    pub(crate) fn governance(&self, relid: Oid) -> Rc<Governance> {
+        let key = (self.subject.role, relid);
+        if let Some(found) = CACHE.with_borrow(|cache| cache.relations.get(&key).cloned()) {
+            return found;
+        }
+        let made = Rc::new(Governance::decide(self, relid));
+        CACHE.with_borrow_mut(|cache| cache.relations.insert(key, made.clone()));
+        made
+    }
+
+    /// Whether the subject is a member of `betweenrows_auditor` or `betweenrows_admin`.
+    pub(crate) fn is_auditor(&self) -> bool {
+        ["betweenrows_auditor", "betweenrows_admin"].iter().any(|group| {
+            // SAFETY: cached catalog lookups.
+            crate::pg::role_oid(group)
+                .is_some_and(|group| unsafe { pg_sys::is_member_of_role_nosuper(self.subject.role, group) })
+        })
+    }
+
+    /// The session of another role, for what is judged by the role with whose rights a relation is read.
+    pub(crate) fn of_role(&self, role: Oid) -> Session {
+        Session {
+            catalog: self.catalog.clone(),
+            subject: subject_of(&self.catalog, role),
+        }
+    }
+}
+
+/// The catalog, up to date, or `None` when the database does not have the extension.
+///
+/// # Panics
+/// With an error that closes everything, when the catalog is damaged as a whole.
+pub(crate) fn catalog() -> Option<Rc<Catalog>> {
+    // SAFETY: reads backend state.
+    if unsafe { pg_sys::MyDatabaseId == Oid::INVALID || !pg_sys::IsTransactionState() } {
+        return None;
+    }
+    let namespace = epoch::namespace()?;
+    for _ in 0..100 {
+        let stale = epoch::take_stale();
+        CACHE.with_borrow_mut(|cache| {
+            if stale.catalog {
+                *cache = Cache::default();
+            }
+            if stale.subjects {
+                cache.subjects.clear();
+                cache.relations.clear();
+            }
+            if stale.relations {
+                cache.relations.clear();
+            }
+        });
+        if let Some(catalog) = CACHE.with_borrow(|cache| cache.catalog.clone()) {
+            return Some(catalog);
+        }
+        match load::catalog(namespace) {
+            Ok(None) => return None,
+            Ok(Some(catalog)) => {
+                CACHE.with_borrow_mut(|cache| cache.catalog = Some(Rc::new(catalog)));
+            }
+            Err(_) => errors::catalog_unreadable(),
+        }
+        // Loading took locks and with them invalidations: go round until nothing was marked meanwhile.
+    }
+    errors::catalog_unreadable()
+}
+
+/// What the current statement is decided with: `None` when nothing is governed for whoever asks.
+pub(crate) fn current() -> Option<Session> {
+    let catalog = catalog()?;
+    let role = crate::identity::subject_role(&catalog)?;
+    if access::active() {
+        return None;
+    }
+    let subject = subject_of(&catalog, role);
+    Some(Session { catalog, subject })
+}
+
+/// The session a given role would have, governed or not.
+pub(crate) fn session_of(role: Oid) -> Option<Session> {
+    let catalog = catalog()?;
+    let subject = subject_of(&catalog, role);
+    Some(Session { catalog, subject })
+}
+
+fn subject_of(catalog: &Rc<Catalog>, role: Oid) -> Rc<Subject> {
+    if let Some(found) = CACHE.with_borrow(|cache| cache.subjects.get(&role).cloned()) {
+        return found;
+    }
+    match Subject::load(catalog, role) {
+        Ok(subject) => {
+            let subject = Rc::new(subject);
+            epoch::watch_bucket(&subject.name);
+            CACHE.with_borrow_mut(|cache| cache.subjects.insert(role, subject.clone()));
+            subject
+        }
+        Err(_) => errors::catalog_unreadable(),
+    }
+}

@@ -1,0 +1,114 @@
+//! Which of our hooks are on the stack.
+//!
+//! Invariant: a frame is on the list exactly while its hook runs. Hooks hand PostgreSQL's errors on by longjmp without a
+//! handler of their own (so that the error is never rebuilt), therefore nobody removes their frame. Two facts find the dead
+//! ones when a (sub)transaction aborts, which is what every error ends in: the stack grows downwards, so a frame whose
+//! address lies below the place where the abort runs has been left; and a frame entered inside the aborted subtransaction
+//! has been left too.
+
+use std::cell::RefCell;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// `planner_hook`; what runs inside is constant folding.
+    Planner,
+    /// `ExecutorRun` or `ExecutorFinish`.
+    Executor,
+    /// A utility statement that runs or analyses statements written elsewhere: DO, CALL, CREATE FUNCTION.
+    Routine,
+    /// Any other utility statement.
+    Utility,
+}
+
+struct Frame {
+    address: usize,
+    nest_level: i32,
+    kind: Kind,
+}
+
+thread_local! {
+    static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The address of a local variable of the calling hook, the frame's identity.
+#[inline(never)]
+fn stack_address() -> usize {
+    let marker = 0u8;
+    std::hint::black_box(&raw const marker) as usize
+}
+
+/// Puts a frame on the list. The caller takes it off with [`leave`] when the next function has returned.
+pub(crate) fn enter(kind: Kind) {
+    let address = stack_address();
+    // SAFETY: reads a counter.
+    let nest_level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    FRAMES.with_borrow_mut(|frames| {
+        frames.push(Frame {
+            address,
+            nest_level,
+            kind,
+        })
+    });
+}
+
+/// Takes the newest frame off the list.
+pub(crate) fn leave() {
+    FRAMES.with_borrow_mut(|frames| frames.pop());
+}
+
+/// Whether a statement analysed or planned now is nested: issued by a function, a trigger or a DO block, and not by the
+/// client.
+pub(crate) fn nested() -> bool {
+    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.kind != Kind::Utility))
+}
+
+/// Whether `planner_hook` is on the stack.
+pub(crate) fn planning() -> bool {
+    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.kind == Kind::Planner))
+}
+
+/// The number of executor frames.
+pub(crate) fn executor_depth() -> usize {
+    FRAMES.with_borrow(|frames| frames.iter().filter(|frame| frame.kind == Kind::Executor).count())
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    _mine: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut std::ffi::c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        // SAFETY: reads a counter; during the callback it is still that of the aborting subtransaction.
+        let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+        drop_dead(|frame| frame.nest_level >= level);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_PARALLEL_ABORT};
+    if event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT {
+        // A ROLLBACK inside a procedure leaves the CALL's frame alive: only the address decides here.
+        drop_dead(|_| false);
+    }
+}
+
+fn drop_dead(also: impl Fn(&Frame) -> bool) {
+    let here = stack_address();
+    FRAMES.with_borrow_mut(|frames| frames.retain(|frame| frame.address > here && !also(frame)));
+}
+
+/// Registers the transaction callbacks.
+pub(crate) fn init() {
+    // SAFETY: registers callbacks for the life of the process.
+    unsafe {
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
+        pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
+    }
+}

@@ -1,0 +1,52 @@
+//! The executor guard: the last line before rows are read.
+//!
+//! Invariant: a plan runs for a subject only when each governed relation in it carries the proof that it was rewritten for
+//! this subject under the policies in force. Nothing else is trusted, neither the rewriter nor the plan cache.
+
+pub(crate) mod frames;
+pub(crate) mod integrity;
+pub(crate) mod trust;
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::{self, PlannedStmt, QueryDesc, RTEKind, RangeTblEntry};
+
+use crate::catalog::governance::State;
+use crate::catalog::{self, epoch};
+use crate::errors;
+use crate::pg::list;
+
+/// Checks a plan that is about to run.
+///
+/// # Safety
+/// `query_desc` is the argument of `ExecutorStart_hook`.
+pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
+    if !epoch::is_installed() {
+        return;
+    }
+    // A worker runs a part of a plan that its leader has checked; the proof does not travel to it. What functions run inside
+    // the worker is planned there and is checked.
+    if pg_sys::ParallelWorkerNumber >= 0 && frames::executor_depth() == 0 {
+        return;
+    }
+    pg_sys::AcceptInvalidationMessages();
+    let Some(session) = catalog::current() else { return };
+    let stmt: *mut PlannedStmt = (*query_desc).plannedstmt;
+    let mut expected = None;
+    for rte in list::iter::<RangeTblEntry>((*stmt).rtable) {
+        if (*rte).rtekind != RTEKind::RTE_RELATION {
+            continue;
+        }
+        if session.governance((*rte).relid).state == State::Open {
+            continue;
+        }
+        if (*rte).enrname.is_null() {
+            errors::unproven_relation();
+        }
+        let expected = expected.get_or_insert_with(|| session.proof());
+        if CStr::from_ptr((*rte).enrname).to_bytes() != expected.as_bytes() {
+            pg_sys::ResetPlanCache();
+            errors::stale_plan();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! PostgreSQL's hooks. They only dispatch.
+//!
+//! Shape: the outer function owns nothing with a destructor and calls a `#[pg_guard]` function for everything that is ours,
+//! then the next hook or PostgreSQL's own function directly. PostgreSQL's errors cross the outer function by longjmp and
+//! are never caught or rebuilt, so that they are exactly what they would be without us; ours, panics included, are turned
+//! into PostgreSQL's errors by the guard.
+
+use std::ffi::{c_char, c_int};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::guard::frames::{self, Kind};
+use crate::{guard, rewrite};
+
+/// PostgreSQL's own functions, declared without pgrx's guard.
+mod standard {
+    use pgrx::pg_sys::*;
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C-unwind" {
+        pub(super) fn standard_planner(
+            parse: *mut Query,
+            query_string: *const c_char,
+            cursor_options: c_int,
+            bound_params: ParamListInfo,
+        ) -> *mut PlannedStmt;
+        pub(super) fn standard_ExecutorStart(query_desc: *mut QueryDesc, eflags: c_int);
+        #[cfg(not(feature = "pg18"))]
+        pub(super) fn standard_ExecutorRun(
+            query_desc: *mut QueryDesc,
+            direction: ScanDirection::Type,
+            count: u64,
+            execute_once: bool,
+        );
+        #[cfg(feature = "pg18")]
+        pub(super) fn standard_ExecutorRun(query_desc: *mut QueryDesc, direction: ScanDirection::Type, count: u64);
+        pub(super) fn standard_ExecutorFinish(query_desc: *mut QueryDesc);
+        pub(super) fn standard_ProcessUtility(
+            pstmt: *mut PlannedStmt,
+            query_string: *const c_char,
+            read_only_tree: bool,
+            context: ProcessUtilityContext::Type,
+            params: ParamListInfo,
+            query_env: *mut QueryEnvironment,
+            dest: *mut DestReceiver,
+            qc: *mut QueryCompletion,
+        );
+    }
+}
+
+static mut NEXT_ANALYZE: pg_sys::post_parse_analyze_hook_type = None;
+static mut NEXT_PLANNER: pg_sys::planner_hook_type = None;
+static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
+static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
+static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
+static mut NEXT_NEEDS_FMGR: pg_sys::needs_fmgr_hook_type = None;
+
+unsafe extern "C-unwind" fn post_parse_analyze(
+    pstate: *mut pg_sys::ParseState,
+    query: *mut pg_sys::Query,
+    jstate: *mut pg_sys::JumbleState,
+) {
+    if let Some(next) = NEXT_ANALYZE {
+        next(pstate, query, jstate);
+    }
+    analyzed(pstate, query);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn analyzed(pstate: *mut pg_sys::ParseState, query: *mut pg_sys::Query) {
+    rewrite::naming::apply(pstate, query);
+}
+
+unsafe extern "C-unwind" fn planner(
+    parse: *mut pg_sys::Query,
+    query_string: *const c_char,
+    cursor_options: c_int,
+    bound_params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    secure(parse);
+    frames::enter(Kind::Planner);
+    let plan = match NEXT_PLANNER {
+        Some(next) => next(parse, query_string, cursor_options, bound_params),
+        None => standard::standard_planner(parse, query_string, cursor_options, bound_params),
+    };
+    frames::leave();
+    plan
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn secure(parse: *mut pg_sys::Query) {
+    if rewrite::secure(parse) {
+        // A client can ask for plans to be printed to itself, filters and attribute values included.
+        pg_sys::Debug_print_plan = false;
+    }
+}
+
+unsafe extern "C-unwind" fn executor_start(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) {
+    check(query_desc);
+    match NEXT_START {
+        Some(next) => next(query_desc, eflags),
+        None => standard::standard_ExecutorStart(query_desc, eflags),
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check(query_desc: *mut pg_sys::QueryDesc) {
+    guard::before_execution(query_desc);
+}
+
+#[cfg(not(feature = "pg18"))]
+unsafe extern "C-unwind" fn executor_run(
+    query_desc: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    execute_once: bool,
+) {
+    frames::enter(Kind::Executor);
+    match NEXT_RUN {
+        Some(next) => next(query_desc, direction, count, execute_once),
+        None => standard::standard_ExecutorRun(query_desc, direction, count, execute_once),
+    }
+    frames::leave();
+}
+
+#[cfg(feature = "pg18")]
+unsafe extern "C-unwind" fn executor_run(
+    query_desc: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+) {
+    frames::enter(Kind::Executor);
+    match NEXT_RUN {
+        Some(next) => next(query_desc, direction, count),
+        None => standard::standard_ExecutorRun(query_desc, direction, count),
+    }
+    frames::leave();
+}
+
+unsafe extern "C-unwind" fn executor_finish(query_desc: *mut pg_sys::QueryDesc) {
+    frames::enter(Kind::Executor);
+    match NEXT_FINISH {
+        Some(next) => next(query_desc),
+        None => standard::standard_ExecutorFinish(query_desc),
+    }
+    frames::leave();
+}
+
+#[allow(clippy::too_many_arguments)] // PostgreSQL's signature
+unsafe extern "C-unwind" fn process_utility(
+    pstmt: *mut pg_sys::PlannedStmt,
+    query_string: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    query_env: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+    qc: *mut pg_sys::QueryCompletion,
+) {
+    let kind = utility_kind(pstmt);
+    frames::enter(kind);
+    match NEXT_UTILITY {
+        Some(next) => next(
+            pstmt,
+            query_string,
+            read_only_tree,
+            context,
+            params,
+            query_env,
+            dest,
+            qc,
+        ),
+        None => standard::standard_ProcessUtility(
+            pstmt,
+            query_string,
+            read_only_tree,
+            context,
+            params,
+            query_env,
+            dest,
+            qc,
+        ),
+    }
+    frames::leave();
+}
+
+/// Whether the statement runs or analyses others that the client did not write here.
+unsafe fn utility_kind(pstmt: *mut pg_sys::PlannedStmt) -> Kind {
+    use pg_sys::NodeTag::*;
+    match (*(*pstmt).utilityStmt).type_ {
+        T_DoStmt | T_CallStmt | T_CreateFunctionStmt | T_CreateExtensionStmt | T_AlterExtensionStmt => Kind::Routine,
+        _ => Kind::Utility,
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn needs_fmgr(function: pg_sys::Oid) -> bool {
+    NEXT_NEEDS_FMGR.is_some_and(|next| next(function)) || rewrite::inline::must_not_inline(function)
+}
+
+/// Installs the hooks. Called once, at server start.
+pub(crate) fn init() {
+    // SAFETY: the postmaster is single-threaded and loads the library once.
+    unsafe {
+        NEXT_ANALYZE = pg_sys::post_parse_analyze_hook;
+        pg_sys::post_parse_analyze_hook = Some(post_parse_analyze);
+        NEXT_PLANNER = pg_sys::planner_hook;
+        pg_sys::planner_hook = Some(planner);
+        NEXT_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        NEXT_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(executor_run);
+        NEXT_FINISH = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
+        NEXT_UTILITY = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+        NEXT_NEEDS_FMGR = pg_sys::needs_fmgr_hook;
+        pg_sys::needs_fmgr_hook = Some(needs_fmgr);
+    }
+}

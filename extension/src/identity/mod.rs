@@ -1,0 +1,27 @@
+//! Who asks.
+//!
+//! Invariant: no role switch escapes a policy. The subject is the session's login role; only when that one is exempt does
+//! the current role count, and it is a subject unless it is exempt too.
+
+pub(crate) mod switch;
+
+use pgrx::pg_sys::{self, Oid};
+
+use crate::catalog::Catalog;
+
+/// The role on whose behalf a statement runs, `None` when it is exempt from all policies.
+pub(crate) fn subject_role(catalog: &Catalog) -> Option<Oid> {
+    // SAFETY: both read backend state that is set as soon as a session has a user.
+    let (session, current) = unsafe { (pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
+    if !is_exempt(catalog, session) {
+        return Some(session);
+    }
+    (current != session && !is_exempt(catalog, current)).then_some(current)
+}
+
+/// Whether a role is exempt: a superuser, or listed by its exact name.
+pub(crate) fn is_exempt(catalog: &Catalog, role: Oid) -> bool {
+    // SAFETY: a cached catalog lookup.
+    let superuser = unsafe { pg_sys::superuser_arg(role) };
+    superuser || catalog.exempt_roles.contains(&role)
+}

@@ -1,0 +1,71 @@
+//! FFI helpers, and every difference between PostgreSQL majors.
+
+pub(crate) mod compat;
+pub(crate) mod list;
+pub(crate) mod nodes;
+pub(crate) mod relation;
+pub(crate) mod report;
+pub(crate) mod scan;
+pub(crate) mod walk;
+
+use pgrx::pg_sys::{self, Oid};
+
+/// The first OID that initdb does not hand out: everything below is PostgreSQL's own.
+pub(crate) const FIRST_NORMAL_OID: u32 = 16384;
+
+/// Whether PostgreSQL itself created the object, so that no policy can be about it.
+pub(crate) fn is_builtin(oid: Oid) -> bool {
+    oid.to_u32() < FIRST_NORMAL_OID
+}
+
+/// The attribute with the 0-based index.
+///
+/// # Safety
+/// `desc` is valid and has more than `index` attributes.
+pub(crate) unsafe fn attribute(desc: pg_sys::TupleDesc, index: usize) -> *mut pg_sys::FormData_pg_attribute {
+    #[cfg(feature = "pg18")]
+    {
+        // From 18 the full attributes follow the compact ones.
+        let compact = (*desc).compact_attrs.as_mut_ptr();
+        let full = compact
+            .add((*desc).natts as usize)
+            .cast::<pg_sys::FormData_pg_attribute>();
+        full.add(index)
+    }
+    #[cfg(not(feature = "pg18"))]
+    {
+        (*desc).attrs.as_mut_ptr().add(index)
+    }
+}
+
+/// The schema of a relation and its name, `None` when it has gone away.
+pub(crate) fn relation_name(relid: Oid) -> Option<(String, String)> {
+    // SAFETY: syscache lookups; the strings are copied before anything else happens.
+    unsafe {
+        let name = pg_sys::get_rel_name(relid);
+        if name.is_null() {
+            return None;
+        }
+        let namespace = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid));
+        if namespace.is_null() {
+            return None;
+        }
+        Some((nodes::string(namespace), nodes::string(name)))
+    }
+}
+
+/// The name of a role, `None` when there is none with this OID.
+pub(crate) fn role_name(role: Oid) -> Option<String> {
+    // SAFETY: a syscache lookup that returns NULL for a missing role.
+    let name = unsafe { pg_sys::GetUserNameFromId(role, true) };
+    // SAFETY: the string was just made for us.
+    (!name.is_null()).then(|| unsafe { nodes::string(name) })
+}
+
+/// The OID of a role by name.
+pub(crate) fn role_oid(name: &str) -> Option<Oid> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: a syscache lookup with a NUL-terminated name.
+    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (oid != Oid::INVALID).then_some(oid)
+}

@@ -1,0 +1,403 @@
+//! The security rewriting of a statement, before it is planned.
+//!
+//! Invariant: when [`secure`] returns, no expression that the subject wrote can reach a row that the filters exclude or a
+//! value that a mask replaces, at any level of the query, and every governed relation in it carries the proof that the
+//! executor guard asks for. It relies on nothing that the naming layer did.
+
+pub(crate) mod inline;
+pub(crate) mod naming;
+mod read;
+pub(crate) mod safety;
+mod write;
+
+use std::ffi::CString;
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
+use policy::model::{Check, Definition};
+
+use crate::catalog::governance::{Filters, Governance, Reading, State};
+use crate::catalog::{self, Session};
+use crate::errors;
+use crate::expression::{Kind, compile, instantiate};
+use crate::guard::integrity;
+use crate::pg::walk::{self, Walk};
+use crate::pg::{compat, list, nodes, relation};
+
+/// The rewriting of one statement for one subject.
+pub(crate) struct Rewriter {
+    session: Session,
+    proof: CString,
+    /// Whether filters have to be security barriers.
+    barrier: bool,
+}
+
+/// Rewrites a statement for whoever asks. Returns whether it reads or writes anything governed.
+///
+/// # Safety
+/// `query` is a rewritten query that may be modified.
+pub(crate) unsafe fn secure(query: *mut Query) -> bool {
+    if !catalog::epoch::is_installed() {
+        return false;
+    }
+    pg_sys::AcceptInvalidationMessages();
+    let Some(session) = catalog::current() else {
+        return false;
+    };
+    if !touches_governed(&session, query) {
+        return false;
+    }
+    if integrity::is_referential(query) {
+        instantiate::mark_proven(query, &session.proof());
+        return false;
+    }
+    let barrier = crate::settings::BARRIER.get() == crate::settings::Barrier::Always || !safety::is_transparent(query);
+    Rewriter::new(session, barrier).query(query);
+    (*query).hasRowSecurity = true;
+    true
+}
+
+/// Rewrites a statement so that it can be shown: the filters stand in WHERE, where a deparser prints them.
+///
+/// # Safety
+/// As for [`secure`].
+pub(crate) unsafe fn secure_for_display(session: Session, query: *mut Query) {
+    if touches_governed(&session, query) {
+        Rewriter::new(session, false).query(query);
+    }
+}
+
+/// Whether the statement contains a relation that is not simply open, at any level.
+///
+/// # Safety
+/// `query` is a valid query.
+pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> bool {
+    let concerns = |query: *mut Query| {
+        list::iter::<RangeTblEntry>((*query).rtable).any(|rte| {
+            let relid = match (*rte).rtekind {
+                RTEKind::RTE_RELATION => Some((*rte).relid),
+                RTEKind::RTE_SUBQUERY => compat::view_of_subquery(rte),
+                _ => None,
+            };
+            relid.is_some_and(|relid| {
+                session.governance(relid).state != State::Open || crate::visibility::filters(session, relid)
+            })
+        })
+    };
+    concerns(query)
+        || walk::walk_query(query, 0, &mut |node, _| {
+            if nodes::is_a(node, NodeTag::T_Query) && concerns(node.cast()) {
+                Walk::Stop
+            } else {
+                Walk::Into
+            }
+        })
+}
+
+impl Rewriter {
+    fn new(session: Session, barrier: bool) -> Self {
+        let proof = CString::new(session.proof()).expect("a proof has no NUL bytes");
+        Rewriter {
+            session,
+            proof,
+            barrier,
+        }
+    }
+
+    /// Rewrites one level after the levels below it.
+    ///
+    /// # Safety
+    /// `query` is a rewritten query that may be modified.
+    unsafe fn query(&self, query: *mut Query) {
+        pg_sys::check_stack_depth();
+        for cte in list::iter::<pg_sys::CommonTableExpr>((*query).cteList) {
+            self.query((*cte).ctequery.cast());
+        }
+        for rte in list::iter::<RangeTblEntry>((*query).rtable) {
+            if (*rte).rtekind == RTEKind::RTE_SUBQUERY && !(*rte).subquery.is_null() {
+                self.subquery(rte);
+            }
+        }
+        let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
+        walk::walk_query(query, flags, &mut |node, _| {
+            if nodes::is_a(node, NodeTag::T_Query) {
+                self.query(node.cast());
+                return Walk::Over;
+            }
+            Walk::Into
+        });
+        // Entries that are appended while we go are made here and need nothing.
+        for index in 1..=list::len((*query).rtable) {
+            self.entry(query, index);
+        }
+    }
+
+    /// Rewrites what a subquery or an expanded view reads; a trusted view is left as it is.
+    unsafe fn subquery(&self, rte: *mut RangeTblEntry) {
+        if let Some(view) = compat::view_of_subquery(rte)
+            && self
+                .session
+                .catalog
+                .trusted
+                .contains(&(pg_sys::RelationRelationId, view))
+        {
+            instantiate::mark_proven((*rte).subquery, &self.session.proof());
+            return;
+        }
+        self.query((*rte).subquery);
+    }
+
+    /// Treats one entry of the range table.
+    unsafe fn entry(&self, query: *mut Query, index: usize) {
+        let rte = nodes::rte(query, index);
+        let relid = match (*rte).rtekind {
+            RTEKind::RTE_RELATION => (*rte).relid,
+            RTEKind::RTE_SUBQUERY => match compat::view_of_subquery(rte) {
+                Some(view) => view,
+                None => return,
+            },
+            _ => return,
+        };
+        if (*rte).rtekind == RTEKind::RTE_RELATION && crate::visibility::filters(&self.session, relid) {
+            self.filter_catalog(query, index, relid);
+            return;
+        }
+        let governance = self.session.governance(relid);
+        let waived = self.is_waived(query, rte);
+        match governance.state {
+            State::Open => return,
+            State::Reserved if waived => return self.prove(rte),
+            State::Reserved => errors::reserved_relation(),
+            State::Inactive => errors::inactive_user(),
+            State::Broken => errors::policy_unusable(),
+            State::Governed => {}
+        }
+        if !governance.exists(waived) {
+            errors::denied();
+        }
+        if (*rte).rtekind == RTEKind::RTE_SUBQUERY {
+            if !governance.is_unrestricted(waived) {
+                self.wrap_view(query, index, &governance, waived);
+            }
+            return;
+        }
+        self.prove(rte);
+        if governance.is_unrestricted(waived) || compat::is_old_entry(rte) {
+            return;
+        }
+        if index == (*query).resultRelation as usize {
+            self.target(query, index, &governance, waived);
+        } else if relation::is_view(relid) {
+            // The entry that an updatable view leaves behind when it is replaced by its base table.
+            errors::unsupported(
+                "cannot modify a view that policies restrict",
+                "Modify the table that the view selects from.",
+            );
+        } else if !self.is_excluded(query, index) {
+            self.wrap(query, index, &governance, waived);
+        }
+    }
+
+    unsafe fn is_excluded(&self, query: *mut Query, index: usize) -> bool {
+        !(*query).onConflict.is_null() && (*(*query).onConflict).exclRelIndex as usize == index
+    }
+
+    /// Whether being hidden by default does not count: the relation is read with the rights of a role that is not hidden
+    /// from it.
+    unsafe fn is_waived(&self, query: *mut Query, rte: *mut RangeTblEntry) -> bool {
+        let reader = if (*rte).rtekind == RTEKind::RTE_RELATION {
+            compat::permissions(query, rte).map_or(Oid::INVALID, |permissions| permissions.check_as_user)
+        } else {
+            compat::reader_of_view(query, rte)
+        };
+        is_waived_for(&self.session, reader, (*rte).relid)
+    }
+
+    /// Puts the proof on a relation's entry; setrefs and inheritance expansion keep it.
+    unsafe fn prove(&self, rte: *mut RangeTblEntry) {
+        (*rte).enrname = pg_sys::pstrdup(self.proof.as_ptr());
+    }
+
+    /// The expression that a column of the relation stands for, with Vars of `varno`.
+    unsafe fn column(&self, governance: &Governance, attno: i16, varno: i32, waived: bool) -> *mut Node {
+        let facts = &governance.columns[attno as usize - 1].facts;
+        let own = self.reading(governance, governance.reading(attno, waived), attno, varno);
+        let mut expr = own;
+        for child in &governance.exceptions {
+            let Some(column) = child
+                .columns
+                .iter()
+                .find(|c| !c.facts.dropped && c.facts.name == facts.name)
+            else {
+                continue;
+            };
+            let reading = column.reading(true);
+            if reading == governance.reading(attno, waived) || reading == Reading::Raw {
+                continue;
+            }
+            let case = nodes::make::<pg_sys::CaseExpr>(NodeTag::T_CaseExpr);
+            let when = nodes::make::<pg_sys::CaseWhen>(NodeTag::T_CaseWhen);
+            (*when).expr = is_relation(varno, child.relid, true).cast();
+            (*when).result = self.reading(governance, reading, attno, varno).cast();
+            (*when).location = -1;
+            (*case).casetype = facts.type_oid;
+            (*case).casecollid = facts.collation;
+            (*case).args = list::of(when);
+            (*case).defresult = expr.cast();
+            (*case).location = -1;
+            expr = case.cast();
+        }
+        expr
+    }
+
+    unsafe fn reading(&self, governance: &Governance, reading: Reading, attno: i16, varno: i32) -> *mut Node {
+        let facts = &governance.columns[attno as usize - 1].facts;
+        match reading {
+            _ if facts.dropped => nodes::null(pg_sys::INT4OID, -1, Oid::INVALID),
+            Reading::Raw => nodes::var(varno, attno, facts.type_oid, facts.typmod, facts.collation).cast(),
+            Reading::Mask(policy) => self.expression(governance.relid, policy, Kind::Mask(attno), varno),
+            Reading::Blank | Reading::Hidden => nodes::null(facts.type_oid, facts.typmod, facts.collation),
+        }
+    }
+
+    /// The condition that visible rows fulfil, NULL when all are visible.
+    unsafe fn filter(&self, governance: &Governance, varno: i32) -> *mut Node {
+        self.conditions(governance, varno, Kind::Filter)
+    }
+
+    /// The condition that new rows fulfil, NULL when there is none.
+    unsafe fn check(&self, governance: &Governance, varno: i32) -> *mut Node {
+        self.conditions(governance, varno, Kind::Check)
+    }
+
+    unsafe fn conditions(&self, governance: &Governance, varno: i32, kind: Kind) -> *mut Node {
+        let mut quals = self.filter_quals(governance.relid, &governance.filters, varno, kind);
+        for child in &governance.exceptions {
+            match child.state {
+                State::Open => continue,
+                State::Governed => {}
+                _ => errors::policy_unusable(),
+            }
+            let elsewhere = is_relation(varno, child.relid, false);
+            if !child.exists(true) {
+                quals.push(elsewhere);
+            } else if child.filters != governance.filters {
+                let own = self.filter_quals(governance.relid, &child.filters, varno, kind);
+                if !own.is_empty() {
+                    quals.push(nodes::or(&[elsewhere, nodes::and(&own)]));
+                }
+            }
+        }
+        nodes::and(&quals)
+    }
+
+    unsafe fn filter_quals(&self, relid: Oid, filters: &Filters, varno: i32, kind: Kind) -> Vec<*mut Node> {
+        let mut quals: Vec<_> = filters
+            .restrictive
+            .iter()
+            .filter_map(|policy| self.condition(relid, *policy, kind, varno))
+            .collect();
+        if let Some(permissive) = &filters.permissive {
+            let conditions: Vec<_> = permissive
+                .iter()
+                .map(|policy| self.condition(relid, *policy, kind, varno))
+                .collect();
+            // One permissive filter that demands nothing of new rows lets all of them in.
+            if conditions.iter().all(Option::is_some) {
+                let conditions: Vec<_> = conditions.into_iter().flatten().collect();
+                quals.push(nodes::or(&conditions));
+            }
+        }
+        quals
+    }
+
+    /// One filter policy's condition, `None` when it demands nothing.
+    unsafe fn condition(&self, relid: Oid, policy: usize, kind: Kind, varno: i32) -> Option<*mut Node> {
+        if let (Kind::Check, Definition::RowFilter { check: Check::None, .. }) =
+            (kind, &self.session.catalog.policies[policy].definition)
+        {
+            return None;
+        }
+        Some(self.expression(relid, policy, kind, varno))
+    }
+
+    /// A policy's expression for this subject.
+    unsafe fn expression(&self, relid: Oid, policy: usize, kind: Kind, varno: i32) -> *mut Node {
+        let policy = &self.session.catalog.policies[policy];
+        let text = match (&policy.definition, kind) {
+            (
+                Definition::RowFilter {
+                    check: Check::Expression(text),
+                    ..
+                },
+                Kind::Check,
+            ) => text,
+            (Definition::RowFilter { filter_expression, .. }, Kind::Filter | Kind::Check) => filter_expression,
+            (Definition::ColumnMask { mask_expression, .. }, Kind::Mask(_)) => mask_expression,
+            _ => errors::policy_unusable(),
+        };
+        let Some(owner) = compile::owner_role(policy) else {
+            errors::policy_unusable()
+        };
+        let source = compile::Source {
+            relid,
+            text,
+            kind,
+            owner,
+        };
+        let compiled = compile::compiled_or_closed(&self.session.catalog, &source);
+        instantiate::instantiate(&self.session, &compiled, varno)
+    }
+}
+
+/// Whether being hidden by default does not count for a relation that is read with the rights of `reader` (invalid: the
+/// current user): exempt roles are waived, other roles when the relation exists for them.
+pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool {
+    // SAFETY: reads backend state.
+    let reader = if reader == Oid::INVALID {
+        unsafe { pg_sys::GetUserId() }
+    } else {
+        reader
+    };
+    if reader == session.subject.role {
+        return false;
+    }
+    if crate::identity::is_exempt(&session.catalog, reader) {
+        return true;
+    }
+    let theirs: Rc<Governance> = session.of_role(reader).governance(relid);
+    theirs.state == State::Open || (theirs.exists(false) && theirs.hidden_columns(false).next().is_none())
+}
+
+/// `tableoid = relid`, or `<>`.
+unsafe fn is_relation(varno: i32, relid: Oid, equal: bool) -> *mut Node {
+    let tableoid = nodes::var(
+        varno,
+        pg_sys::TableOidAttributeNumber as i16,
+        pg_sys::OIDOID,
+        -1,
+        Oid::INVALID,
+    );
+    let constant = pg_sys::makeConst(
+        pg_sys::OIDOID,
+        -1,
+        Oid::INVALID,
+        4,
+        pg_sys::Datum::from(relid),
+        false,
+        true,
+    );
+    // The operators `=` and `<>` on oid: pg_operator.dat 607 and 608.
+    let operator = if equal { 607 } else { 608 };
+    let expr = pg_sys::make_opclause(
+        Oid::from(operator),
+        pg_sys::BOOLOID,
+        false,
+        tableoid.cast(),
+        constant.cast(),
+        Oid::INVALID,
+        Oid::INVALID,
+    );
+    pg_sys::set_opfuncid(expr.cast());
+    expr.cast()
+}

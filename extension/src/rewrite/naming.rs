@@ -1,0 +1,294 @@
+//! Naming: for a statement of the client, what is hidden does not exist.
+//!
+//! A hidden table is reported as PostgreSQL reports a missing one, with the same SQLSTATE, wording and position. Where
+//! hidden columns are in scope, the statement is analysed once more while the relations' descriptors show those columns as
+//! dropped. The parser then does everything right by itself: stars, NATURAL joins, insert column lists and errors with their
+//! position. Descriptors are this backend's own, nothing else runs meanwhile, and they are restored in any case.
+//!
+//! This layer is no boundary: whatever it misses reads NULL or fails in [`super::secure`].
+
+use std::rc::Rc;
+
+use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParseState, Query, RTEKind, RangeTblEntry, RangeVar, RawStmt};
+use pgrx::prelude::*;
+
+use crate::catalog::governance::{Governance, State};
+use crate::catalog::{self, Session};
+use crate::errors;
+use crate::guard::frames;
+use crate::pg::walk::{self, Walk};
+use crate::pg::{self, list, nodes, report};
+
+/// Treats a statement that was just analysed, in place.
+///
+/// # Safety
+/// The arguments are those of `post_parse_analyze_hook`.
+pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
+    if !catalog::epoch::is_installed() {
+        return;
+    }
+    let Some(catalog) = catalog::catalog() else { return };
+    if catalog.is_empty() {
+        return;
+    }
+    mark_role_dependency(query);
+    if frames::nested() {
+        return;
+    }
+    let Some(session) = catalog::current() else { return };
+    let hidden = Hidden::find(&session, query);
+    if let Some(relid) = hidden.table {
+        raise_missing_table(pstate, query, relid);
+    }
+    if !hidden.columns.is_empty() {
+        analyse_again(pstate, query, &hidden.columns);
+    }
+}
+
+/// Lets the plan cache make saved plans anew when the current role changes. The flag is read from the analysed tree only.
+unsafe fn mark_role_dependency(query: *mut Query) {
+    let mut target = query;
+    if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+        let inner = pg_sys::UtilityContainsQuery((*query).utilityStmt);
+        if inner.is_null() {
+            return;
+        }
+        target = inner;
+    }
+    (*target).hasRowSecurity = true;
+}
+
+struct Hidden {
+    table: Option<Oid>,
+    columns: Vec<(Oid, Vec<i16>)>,
+}
+
+impl Hidden {
+    unsafe fn find(session: &Session, query: *mut Query) -> Self {
+        let mut hidden = Hidden {
+            table: None,
+            columns: Vec::new(),
+        };
+        hidden.add_entries(session, query);
+        let mut visit = |node: *mut Node, _: u32| {
+            if nodes::is_a(node, NodeTag::T_Query) {
+                hidden.add_entries(session, node.cast());
+            }
+            Walk::Into
+        };
+        if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+            let inner = pg_sys::UtilityContainsQuery((*query).utilityStmt);
+            walk::walk(inner.cast(), &mut visit);
+        } else {
+            walk::walk_query(query, 0, &mut visit);
+        }
+        hidden
+    }
+
+    unsafe fn add_entries(&mut self, session: &Session, query: *mut Query) {
+        for rte in list::iter::<RangeTblEntry>((*query).rtable) {
+            if (*rte).rtekind != RTEKind::RTE_RELATION || pg::is_builtin((*rte).relid) {
+                continue;
+            }
+            let governance: Rc<Governance> = session.governance((*rte).relid);
+            if governance.state != State::Governed && governance.state != State::Broken {
+                continue;
+            }
+            let waived = super::is_waived_for(session, Oid::INVALID, (*rte).relid);
+            if !governance.exists(waived) {
+                self.table.get_or_insert((*rte).relid);
+            }
+            let columns: Vec<i16> = governance
+                .hidden_columns(waived)
+                .map(|column| column.facts.attno)
+                .collect();
+            if !columns.is_empty() && self.columns.iter().all(|(relid, _)| *relid != (*rte).relid) {
+                self.columns.push(((*rte).relid, columns));
+            }
+        }
+    }
+}
+
+/// The statement's raw tree, made anew from the source text: the one that was analysed has been scribbled on.
+unsafe fn parse_again(pstate: *mut ParseState, query: *mut Query) -> Option<*mut RawStmt> {
+    if (*pstate).p_sourcetext.is_null() {
+        return None;
+    }
+    let stmts = pg_sys::raw_parser((*pstate).p_sourcetext, pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+    let location = (*query).stmt_location.max(0);
+    let stmt = list::iter::<RawStmt>(stmts).find(|stmt| (**stmt).stmt_location == location)?;
+    let inner = inner_statement((*stmt).stmt, (*query).commandType == pg_sys::CmdType::CMD_UTILITY);
+    let raw = nodes::make::<RawStmt>(NodeTag::T_RawStmt);
+    (*raw).stmt = inner;
+    (*raw).stmt_location = (*stmt).stmt_location;
+    (*raw).stmt_len = (*stmt).stmt_len;
+    Some(raw)
+}
+
+/// The part of a utility statement that is analysed as a statement of its own.
+unsafe fn inner_statement(stmt: *mut Node, utility: bool) -> *mut Node {
+    if utility {
+        return stmt;
+    }
+    match nodes::tag(stmt) {
+        NodeTag::T_ViewStmt => (*stmt.cast::<pg_sys::ViewStmt>()).query,
+        NodeTag::T_PrepareStmt => inner_statement((*stmt.cast::<pg_sys::PrepareStmt>()).query, false),
+        NodeTag::T_CopyStmt => (*stmt.cast::<pg_sys::CopyStmt>()).query,
+        NodeTag::T_ExplainStmt => inner_statement((*stmt.cast::<pg_sys::ExplainStmt>()).query, false),
+        NodeTag::T_CreateTableAsStmt => inner_statement((*stmt.cast::<pg_sys::CreateTableAsStmt>()).query, false),
+        NodeTag::T_DeclareCursorStmt => (*stmt.cast::<pg_sys::DeclareCursorStmt>()).query,
+        _ => stmt,
+    }
+}
+
+/// The statement whose names are resolved by analysis, inside whatever contains it.
+unsafe fn analysed_statement(stmt: *mut Node) -> *mut Node {
+    let inner = inner_statement(stmt, false);
+    if inner.is_null() { stmt } else { inner }
+}
+
+/// Raises what PostgreSQL raises for a table that does not exist.
+unsafe fn raise_missing_table(pstate: *mut ParseState, query: *mut Query, relid: Oid) -> ! {
+    let mut found: Option<*mut RangeVar> = None;
+    if let Some(raw) = parse_again(pstate, query) {
+        let stmt = analysed_statement((*raw).stmt);
+        walk::walk_raw(stmt, &mut |node, _| {
+            if nodes::is_a(node, NodeTag::T_RangeVar) {
+                let name = node.cast::<RangeVar>();
+                let resolved = pg_sys::RangeVarGetRelidExtended(
+                    name,
+                    pg_sys::NoLock as _,
+                    pg_sys::RVROption::RVR_MISSING_OK,
+                    None,
+                    std::ptr::null_mut(),
+                );
+                if resolved == relid {
+                    found = Some(name);
+                    return Walk::Stop;
+                }
+            }
+            Walk::Into
+        });
+    }
+    let (name, location) = match found {
+        Some(name) => {
+            let relation = nodes::string((*name).relname);
+            let schema = nodes::string((*name).schemaname);
+            (
+                if schema.is_empty() {
+                    relation
+                } else {
+                    format!("{schema}.{relation}")
+                },
+                (*name).location,
+            )
+        }
+        None => (pg::relation_name(relid).map_or_else(String::new, |(_, name)| name), -1),
+    };
+    let message = format!("relation \"{name}\" does not exist");
+    report::parser_error(pstate, PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, &message, location)
+}
+
+/// Analyses the statement with the hidden columns out of sight and puts the result in the place of `query`.
+unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(Oid, Vec<i16>)]) {
+    let Some(raw) = parse_again(pstate, query) else { return };
+    refuse_insert_without_columns((*raw).stmt, columns);
+    let own = pg_sys::make_parsestate(std::ptr::null_mut());
+    (*own).p_sourcetext = (*pstate).p_sourcetext;
+    (*own).p_queryEnv = (*pstate).p_queryEnv;
+    (*own).p_pre_columnref_hook = (*pstate).p_pre_columnref_hook;
+    (*own).p_post_columnref_hook = (*pstate).p_post_columnref_hook;
+    (*own).p_paramref_hook = (*pstate).p_paramref_hook;
+    (*own).p_coerce_param_hook = (*pstate).p_coerce_param_hook;
+    (*own).p_ref_hook_state = (*pstate).p_ref_hook_state;
+    let patches: Vec<Patch> = columns
+        .iter()
+        .map(|(relid, columns)| Patch::apply(*relid, columns))
+        .collect();
+    let analysed = pg_sys::transformTopLevelStmt(own, raw);
+    drop(patches);
+    pg_sys::free_parsestate(own);
+    (*analysed).queryId = (*query).queryId;
+    (*analysed).stmt_location = (*query).stmt_location;
+    (*analysed).stmt_len = (*query).stmt_len;
+    *query = *analysed;
+    mark_role_dependency(query);
+}
+
+/// Positions in a row without a column list would be counted without the hidden columns: refused, lest values land in the
+/// wrong ones.
+unsafe fn refuse_insert_without_columns(stmt: *mut Node, columns: &[(Oid, Vec<i16>)]) {
+    walk::walk_raw(analysed_statement(stmt), &mut |node, _| {
+        if nodes::is_a(node, NodeTag::T_InsertStmt) {
+            let insert = node.cast::<pg_sys::InsertStmt>();
+            if (*insert).cols.is_null() && !(*insert).selectStmt.is_null() {
+                let target = pg_sys::RangeVarGetRelidExtended(
+                    (*insert).relation,
+                    pg_sys::NoLock as _,
+                    pg_sys::RVROption::RVR_MISSING_OK,
+                    None,
+                    std::ptr::null_mut(),
+                );
+                if columns.iter().any(|(relid, _)| *relid == target) {
+                    errors::unsupported(
+                        "INSERT into this relation needs a list of columns",
+                        "Name the columns that are to be set.",
+                    );
+                }
+            }
+        }
+        Walk::Into
+    });
+}
+
+/// Columns of an open relation that are shown as dropped until this value is dropped.
+struct Patch {
+    relation: pg_sys::Relation,
+    desc: pg_sys::TupleDesc,
+    columns: Vec<i16>,
+}
+
+impl Patch {
+    /// Hides columns of a relation that the current statement has locked.
+    unsafe fn apply(relid: Oid, columns: &[i16]) -> Self {
+        let relation = pg_sys::relation_open(relid, pg_sys::NoLock as _);
+        let desc = (*relation).rd_att;
+        // A rebuild of the relation's cache entry replaces the descriptor; ours has to stay in memory until it is restored.
+        pg_sys::IncrTupleDescRefCount(desc);
+        let patch = Patch {
+            relation,
+            desc,
+            columns: columns.to_vec(),
+        };
+        patch.show_as_dropped(true);
+        patch
+    }
+
+    fn show_as_dropped(&self, dropped: bool) {
+        for attno in &self.columns {
+            let index = *attno as usize - 1;
+            // SAFETY: the descriptor is pinned and has these attributes.
+            unsafe {
+                (*pg::attribute(self.desc, index)).attisdropped = dropped;
+                #[cfg(feature = "pg18")]
+                {
+                    (*(*self.desc).compact_attrs.as_mut_ptr().add(index)).attisdropped = dropped;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Patch {
+    fn drop(&mut self) {
+        self.show_as_dropped(false);
+        // After an error the resource owner gives both back.
+        if !std::thread::panicking() {
+            // SAFETY: both were taken in `apply`.
+            unsafe {
+                pg_sys::DecrTupleDescRefCount(self.desc);
+                pg_sys::relation_close(self.relation, pg_sys::NoLock as _);
+            }
+        }
+    }
+}
