@@ -223,3 +223,6 @@ pub struct Assignment {
     /// The lower number wins.
     pub priority: i32,
 }
+
+#[cfg(test)]
+mod tests;
