@@ -110,10 +110,10 @@ pub(crate) fn read(namespace: Oid, table: &str, key: Option<(&str, &str, Key)>) 
         let keyed = match key {
             None => false,
             Some((column, index_name, value)) => {
-                let Some(attno) = columns
+                let Some((attno, collation)) = columns
                     .iter()
-                    .find(|(_, name, _)| name == column)
-                    .map(|(attno, ..)| *attno)
+                    .find(|found| found.name == column)
+                    .map(|found| (found.attno, found.collation))
                 else {
                     pg_sys::table_close(rel, pg_sys::AccessShareLock as _);
                     return Err(format!("column \"{column}\" is missing"));
@@ -131,7 +131,8 @@ pub(crate) fn read(namespace: Oid, table: &str, key: Option<(&str, &str, Key)>) 
                     attno,
                     pg_sys::BTEqualStrategyNumber as _,
                     Oid::INVALID,
-                    pg_sys::DEFAULT_COLLATION_OID,
+                    // The index was ordered by the column's collation.
+                    collation,
                     Oid::from(procedure),
                     datum,
                 );
@@ -154,7 +155,10 @@ pub(crate) fn read(namespace: Oid, table: &str, key: Option<(&str, &str, Key)>) 
                 break;
             }
             let mut values = HashMap::with_capacity(columns.len());
-            for (attno, name, output) in &columns {
+            for Column {
+                attno, name, output, ..
+            } in &columns
+            {
                 let mut is_null = false;
                 let datum = pg_sys::heap_getattr(tuple, i32::from(*attno), desc, &mut is_null);
                 let value = (!is_null).then(|| {
@@ -173,19 +177,27 @@ pub(crate) fn read(namespace: Oid, table: &str, key: Option<(&str, &str, Key)>) 
     }
 }
 
-/// Number, name and output function of each live column.
-unsafe fn columns(desc: pg_sys::TupleDesc) -> Vec<(i16, String, Oid)> {
+/// A live column of the table being read.
+struct Column {
+    attno: i16,
+    name: String,
+    collation: Oid,
+    output: Oid,
+}
+
+unsafe fn columns(desc: pg_sys::TupleDesc) -> Vec<Column> {
     (0..(*desc).natts)
         .map(|index| super::attribute(desc, index as usize))
         .filter(|attribute| !(**attribute).attisdropped)
         .map(|attribute| {
             let (mut output, mut varlena) = (Oid::INVALID, false);
             pg_sys::getTypeOutputInfo((*attribute).atttypid, &mut output, &mut varlena);
-            (
-                (*attribute).attnum,
-                super::nodes::string((*attribute).attname.data.as_ptr()),
+            Column {
+                attno: (*attribute).attnum,
+                name: super::nodes::string((*attribute).attname.data.as_ptr()),
+                collation: (*attribute).attcollation,
                 output,
-            )
+            }
         })
         .collect()
 }
