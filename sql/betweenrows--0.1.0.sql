@@ -1,1 +1,466 @@
 \echo Use "CREATE EXTENSION betweenrows" to load this file. \quit
+
+-- The catalog of betweenrows, in the fixed schema of the same name, and the SQL functions that are the only way to change it.
+--
+-- Every table that decisions depend on has triggers that call touch(), so that each backend hears of a change when it
+-- commits. Nobody but the extension's owner may write to the tables: the functions are SECURITY DEFINER, with a pinned
+-- search_path, and may be executed by members of betweenrows_admin.
+
+-- Roles ------------------------------------------------------------------------------------------------------------
+
+-- Roles belong to the cluster: another database's betweenrows may have created them, or be doing it right now.
+do $$
+declare
+    wanted text;
+begin
+    foreach wanted in array array['betweenrows_admin', 'betweenrows_auditor'] loop
+        if not exists (select from pg_catalog.pg_roles r where r.rolname = wanted) then
+            begin
+                execute pg_catalog.format('create role %I nologin', wanted);
+            exception when duplicate_object or unique_violation then
+                null;
+            end;
+        end if;
+    end loop;
+end
+$$;
+
+-- Tables -----------------------------------------------------------------------------------------------------------
+
+create table betweenrows.users (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    username text collate "C" not null unique check (octet_length(username) between 1 and 63),
+    is_active boolean not null default true,
+    attributes jsonb not null default '{}' check (jsonb_typeof(attributes) = 'object'),
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+comment on table betweenrows.users is 'who policies can be assigned to: a user is the login role of that name';
+comment on column betweenrows.users.attributes is 'values by attribute key, as expressions see them: {user.key}';
+
+create table betweenrows.roles (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    name text collate "C" not null unique check (char_length(name) between 1 and 100),
+    description text,
+    is_active boolean not null default true,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+comment on table betweenrows.roles is 'groups of users; members of the PostgreSQL role of the same name count as members';
+comment on column betweenrows.roles.is_active is 'an inactive role grants nothing and cuts off its parents';
+
+create table betweenrows.role_members (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    role_id uuid not null references betweenrows.roles on delete cascade,
+    user_id uuid not null references betweenrows.users on delete cascade,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    unique (role_id, user_id)
+);
+create index on betweenrows.role_members (user_id);
+comment on table betweenrows.role_members is 'which users have which roles';
+
+create table betweenrows.role_parents (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    role_id uuid not null references betweenrows.roles on delete cascade,
+    parent_id uuid not null references betweenrows.roles on delete cascade,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    unique (role_id, parent_id),
+    check (role_id <> parent_id)
+);
+create index on betweenrows.role_parents (parent_id);
+comment on table betweenrows.role_parents is 'role inheritance: what is assigned to the parent holds for members of the role';
+
+create table betweenrows.attribute_definitions (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    key text collate "C" not null unique check (octet_length(key) between 1 and 64),
+    value_type text not null check (value_type in ('string', 'integer', 'boolean', 'list')),
+    default_value jsonb,
+    allowed_values jsonb check (jsonb_typeof(allowed_values) = 'array'),
+    required boolean not null default false,
+    description text,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+);
+comment on table betweenrows.attribute_definitions is 'the attributes that users can have and expressions can use';
+comment on column betweenrows.attribute_definitions.required is
+    'a statement that needs the attribute is refused when the user has no value and there is no default';
+
+create table betweenrows.policies (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    name text collate "C" not null unique check (char_length(name) between 1 and 100),
+    policy_type text not null
+        check (policy_type in ('row_filter', 'column_mask', 'column_allow', 'column_deny', 'table_deny')),
+    targets jsonb not null check (jsonb_typeof(targets) = 'array'),
+    definition jsonb check (jsonb_typeof(definition) = 'object'),
+    description text,
+    is_enabled boolean not null default true,
+    version integer not null default 1 check (version > 0),
+    owner text not null default session_user,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    updated_by text not null default session_user,
+    updated_at timestamptz not null default now()
+);
+comment on table betweenrows.policies is 'what is filtered, masked, allowed or denied';
+comment on column betweenrows.policies.targets is 'list of {schemas, tables, columns}: patterns of the relations it governs';
+comment on column betweenrows.policies.version is 'grows with every change; see policy_versions';
+comment on column betweenrows.policies.owner is
+    'role that wrote the expressions: their subqueries read tables with its rights';
+
+create table betweenrows.policy_versions (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    policy_id uuid not null,
+    version integer not null,
+    name text collate "C" not null,
+    policy_type text not null,
+    targets jsonb not null,
+    definition jsonb,
+    description text,
+    is_enabled boolean not null,
+    owner text not null,
+    operation text not null check (operation in ('create', 'alter', 'drop')),
+    changed_by text not null default session_user,
+    changed_at timestamptz not null default now(),
+    unique (policy_id, version)
+);
+create index on betweenrows.policy_versions (name, version);
+comment on table betweenrows.policy_versions is 'every version of every policy, dropped ones included; append-only';
+
+create table betweenrows.policy_assignments (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    policy_id uuid not null references betweenrows.policies on delete cascade,
+    user_id uuid references betweenrows.users,
+    role_id uuid references betweenrows.roles,
+    priority integer not null default 100,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    unique nulls not distinct (policy_id, user_id, role_id),
+    check (user_id is null or role_id is null)
+);
+create index on betweenrows.policy_assignments (user_id) where user_id is not null;
+create index on betweenrows.policy_assignments (role_id) where role_id is not null;
+comment on table betweenrows.policy_assignments is
+    'whom a policy applies to: a user, a role, or everyone when neither is named';
+comment on column betweenrows.policy_assignments.priority is 'the lower number wins';
+
+create table betweenrows.exempt_roles (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    rolename text collate "C" not null unique check (octet_length(rolename) between 1 and 63),
+    created_by text not null default session_user,
+    created_at timestamptz not null default now()
+);
+comment on table betweenrows.exempt_roles is 'PostgreSQL roles that no policy applies to, each by its exact name';
+
+create table betweenrows.trusted_objects (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    kind text not null check (kind in ('view', 'function')),
+    identity text collate "C" not null,
+    owner text not null,
+    fingerprint text not null,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    unique (kind, identity)
+);
+comment on table betweenrows.trusted_objects is 'views and functions whose statements are not governed';
+comment on column betweenrows.trusted_objects.identity is 'name, schema-qualified and with argument types';
+comment on column betweenrows.trusted_objects.fingerprint is
+    'hash of what was trusted: the trust ends when the object or its owner changes';
+
+create table betweenrows.settings (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    key text collate "C" not null unique,
+    value jsonb not null,
+    updated_by text not null default session_user,
+    updated_at timestamptz not null default now()
+);
+comment on table betweenrows.settings is
+    'settings of this database; access_mode is "open" (the default when absent) or "policy_required"';
+
+create table betweenrows.admin_audit (
+    id bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(),
+    actor text not null default session_user,
+    actor_role text not null,
+    client_addr inet default inet_client_addr(),
+    application_name text default current_setting('application_name'),
+    action text not null,
+    object_kind text not null,
+    object_name text not null,
+    before jsonb,
+    after jsonb
+);
+create index on betweenrows.admin_audit (at);
+create index on betweenrows.admin_audit (object_kind, object_name);
+comment on table betweenrows.admin_audit is 'every change of the catalog, written in the same transaction; append-only';
+comment on column betweenrows.admin_audit.actor is 'the session''s login role';
+comment on column betweenrows.admin_audit.actor_role is 'the role that was current: differs from actor after SET ROLE';
+comment on column betweenrows.admin_audit.before is 'the object as it was; null for one that was created';
+comment on column betweenrows.admin_audit.after is 'the object as it is; null for one that was dropped';
+
+-- Channels ---------------------------------------------------------------------------------------------------------
+
+-- Without rows or columns: only their relation cache entries matter, whose invalidation tells every backend of a change.
+create table betweenrows.epoch ();
+comment on table betweenrows.epoch is 'invalidated when anything but a single user changes';
+
+do $$
+begin
+    for n in 0..15 loop
+        execute pg_catalog.format('create table betweenrows.%I ()', 'bucket_' || pg_catalog.lpad(n::text, 2, '0'));
+        execute pg_catalog.format('comment on table betweenrows.%I is %L', 'bucket_' || pg_catalog.lpad(n::text, 2, '0'),
+            'invalidated when a user of this hash bucket changes');
+    end loop;
+end
+$$;
+
+-- Triggers ---------------------------------------------------------------------------------------------------------
+
+create function betweenrows.touch() returns trigger
+    language c as 'MODULE_PATHNAME', 'touch_wrapper';
+comment on function betweenrows.touch() is 'tells every backend that what policies depend on has changed';
+
+create function betweenrows.append_only() returns trigger
+    language c as 'MODULE_PATHNAME', 'append_only_wrapper';
+comment on function betweenrows.append_only() is 'refuses to change or remove what has been recorded';
+
+-- A row trigger knows the username, so that one user's change disturbs only the plans of one bucket.
+create trigger touch after insert or update or delete on betweenrows.users
+    for each row execute function betweenrows.touch();
+alter table betweenrows.users enable always trigger touch;
+create trigger touch_all after truncate on betweenrows.users
+    for each statement execute function betweenrows.touch();
+alter table betweenrows.users enable always trigger touch_all;
+
+do $$
+declare
+    relation text;
+begin
+    foreach relation in array array['roles', 'role_members', 'role_parents', 'attribute_definitions', 'policies',
+                                    'policy_assignments', 'exempt_roles', 'trusted_objects', 'settings'] loop
+        execute pg_catalog.format('create trigger touch after insert or update or delete or truncate on betweenrows.%I '
+            'for each statement execute function betweenrows.touch()', relation);
+        execute pg_catalog.format('alter table betweenrows.%I enable always trigger touch', relation);
+    end loop;
+    foreach relation in array array['policy_versions', 'admin_audit'] loop
+        execute pg_catalog.format('create trigger append_only before update or delete or truncate on betweenrows.%I '
+            'for each statement execute function betweenrows.append_only()', relation);
+        execute pg_catalog.format('alter table betweenrows.%I enable always trigger append_only', relation);
+    end loop;
+end
+$$;
+
+-- Dump -------------------------------------------------------------------------------------------------------------
+
+-- The script inserts no rows of its own, so that a restore finds empty tables.
+do $$
+declare
+    relation text;
+begin
+    foreach relation in array array['users', 'roles', 'role_members', 'role_parents', 'attribute_definitions', 'policies',
+                                    'policy_versions', 'policy_assignments', 'exempt_roles', 'trusted_objects', 'settings',
+                                    'admin_audit', 'admin_audit_id_seq'] loop
+        perform pg_catalog.pg_extension_config_dump(pg_catalog.format('betweenrows.%I', relation)::regclass, '');
+    end loop;
+end
+$$;
+
+-- Users ------------------------------------------------------------------------------------------------------------
+
+create function betweenrows.create_user(username text, password text default null, attributes jsonb default '{}',
+                                        is_active boolean default true) returns uuid
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'create_user_wrapper';
+comment on function betweenrows.create_user(text, text, jsonb, boolean) is
+    'creates a user; with a password the login role of that name is created as well';
+
+create function betweenrows.alter_user(username text, is_active boolean default null, attributes jsonb default null)
+    returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'alter_user_wrapper';
+comment on function betweenrows.alter_user(text, boolean, jsonb) is
+    'switches a user on or off, or replaces all its attributes; null leaves alone';
+
+create function betweenrows.set_attribute(username text, key text, value jsonb) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'set_attribute_wrapper';
+comment on function betweenrows.set_attribute(text, text, jsonb) is 'sets one attribute of a user; null removes the value';
+
+create function betweenrows.drop_user(username text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'drop_user_wrapper';
+comment on function betweenrows.drop_user(text) is 'removes a user and its memberships; the login role stays';
+
+-- Roles and memberships --------------------------------------------------------------------------------------------
+
+create function betweenrows.create_role(name text, description text default null) returns uuid
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'create_role_wrapper';
+comment on function betweenrows.create_role(text, text) is 'creates a betweenrows role';
+
+create function betweenrows.alter_role(name text, is_active boolean default null, description text default null)
+    returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'alter_role_wrapper';
+comment on function betweenrows.alter_role(text, boolean, text) is
+    'switches a role on or off or describes it; null leaves alone, an empty description clears';
+
+create function betweenrows.drop_role(name text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'drop_role_wrapper';
+comment on function betweenrows.drop_role(text) is 'removes a role with its memberships and its place in the inheritance';
+
+create function betweenrows.add_member(role text, username text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'add_member_wrapper';
+comment on function betweenrows.add_member(text, text) is 'makes a user a member of a role';
+
+create function betweenrows.remove_member(role text, username text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'remove_member_wrapper';
+comment on function betweenrows.remove_member(text, text) is 'ends a user''s membership in a role';
+
+create function betweenrows.add_parent(role text, parent text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'add_parent_wrapper';
+comment on function betweenrows.add_parent(text, text) is 'lets a role inherit what is assigned to another';
+
+create function betweenrows.remove_parent(role text, parent text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'remove_parent_wrapper';
+comment on function betweenrows.remove_parent(text, text) is 'ends the inheritance of a role from another';
+
+-- Attributes -------------------------------------------------------------------------------------------------------
+
+create function betweenrows.define_attribute(key text, value_type text, default_value jsonb default null,
+                                             allowed_values jsonb default null, required boolean default false,
+                                             description text default null) returns uuid
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'define_attribute_wrapper';
+comment on function betweenrows.define_attribute(text, text, jsonb, jsonb, boolean, text) is
+    'defines a user attribute, or defines it anew as long as all users'' values and all policies fit';
+
+create function betweenrows.drop_attribute(key text, force boolean default false) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'drop_attribute_wrapper';
+comment on function betweenrows.drop_attribute(text, boolean) is
+    'removes a definition nobody uses; forced, users lose their values and policies that use it close their tables';
+
+-- Policies ---------------------------------------------------------------------------------------------------------
+
+create function betweenrows.create_policy(name text, policy_type text, targets jsonb, definition jsonb default null,
+                                          description text default null, decision_function text default null,
+                                          is_enabled boolean default true) returns uuid
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'create_policy_wrapper';
+comment on function betweenrows.create_policy(text, text, jsonb, jsonb, text, text, boolean) is
+    'creates a policy; it takes effect once it is assigned';
+
+create function betweenrows.alter_policy(name text, expected_version integer default null, targets jsonb default null,
+                                         definition jsonb default null, description text default null,
+                                         decision_function text default null, is_enabled boolean default null)
+    returns integer
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'alter_policy_wrapper';
+comment on function betweenrows.alter_policy(text, integer, jsonb, jsonb, text, text, boolean) is
+    'changes a policy and returns its version; null leaves alone, an empty description clears';
+
+create function betweenrows.drop_policy(name text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'drop_policy_wrapper';
+comment on function betweenrows.drop_policy(text) is 'removes a policy and its assignments; its versions stay readable';
+
+create function betweenrows.assign_policy(policy text, to_user text default null, to_role text default null,
+                                          priority integer default 100) returns uuid
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'assign_policy_wrapper';
+comment on function betweenrows.assign_policy(text, text, text, integer) is
+    'assigns a policy to a user, a role or everyone, or changes the priority of that assignment';
+
+create function betweenrows.unassign_policy(policy text, to_user text default null, to_role text default null)
+    returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'unassign_policy_wrapper';
+comment on function betweenrows.unassign_policy(text, text, text) is
+    'ends the assignment of a policy to a user, a role or everyone';
+
+-- Short forms ------------------------------------------------------------------------------------------------------
+
+create function betweenrows.filter_rows(relation regclass, expression text, name text default null,
+                                        to_user text default null, to_role text default null) returns text
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'filter_rows_wrapper';
+comment on function betweenrows.filter_rows(regclass, text, text, text, text) is
+    'creates and assigns a row_filter for one relation; returns the policy''s name';
+
+create function betweenrows.mask_column(relation regclass, column_name text, expression text, name text default null,
+                                        to_user text default null, to_role text default null) returns text
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'mask_column_wrapper';
+comment on function betweenrows.mask_column(regclass, text, text, text, text, text) is
+    'creates and assigns a column_mask for one column; returns the policy''s name';
+
+create function betweenrows.deny_columns(relation regclass, columns text[], name text default null,
+                                         to_user text default null, to_role text default null) returns text
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'deny_columns_wrapper';
+comment on function betweenrows.deny_columns(regclass, text[], text, text, text) is
+    'creates and assigns a column_deny for one relation; returns the policy''s name';
+
+create function betweenrows.deny_table(relation regclass, name text default null, to_user text default null,
+                                       to_role text default null) returns text
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'deny_table_wrapper';
+comment on function betweenrows.deny_table(regclass, text, text, text) is
+    'creates and assigns a table_deny for one relation; returns the policy''s name';
+
+create function betweenrows.allow_columns(relation regclass, columns text[], name text default null,
+                                          to_user text default null, to_role text default null) returns text
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'allow_columns_wrapper';
+comment on function betweenrows.allow_columns(regclass, text[], text, text, text) is
+    'creates and assigns a column_allow for one relation; returns the policy''s name';
+
+-- Settings ---------------------------------------------------------------------------------------------------------
+
+create function betweenrows.set_access_mode(mode text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'set_access_mode_wrapper';
+comment on function betweenrows.set_access_mode(text) is
+    'open: ungoverned tables are as without betweenrows; policy_required: they do not exist for subjects';
+
+create function betweenrows.exempt_role(role text, exempt boolean default true) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'exempt_role_wrapper';
+comment on function betweenrows.exempt_role(text, boolean) is 'exempts exactly this PostgreSQL role from all policies, or ends that';
+
+-- Documents --------------------------------------------------------------------------------------------------------
+
+create function betweenrows.apply(document jsonb, prune boolean default false, dry_run boolean default false)
+    returns table (action text, kind text, name text, detail text)
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'apply_wrapper';
+comment on function betweenrows.apply(jsonb, boolean, boolean) is
+    'brings the catalog in line with a policy document and says what it did, or with dry_run what it would do';
+
+create function betweenrows.export() returns jsonb
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'export_wrapper';
+comment on function betweenrows.export() is 'the catalog as a policy document';
+
+-- Privileges -------------------------------------------------------------------------------------------------------
+
+-- The functions that anyone may call are granted where they are defined; betweenrows_admin manages everything else.
+grant usage on schema betweenrows to public;
+revoke all on all functions in schema betweenrows from public;
+grant execute on all functions in schema betweenrows to betweenrows_admin;
+revoke all on function betweenrows.touch(), betweenrows.append_only() from betweenrows_admin;
+grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, betweenrows.role_parents,
+    betweenrows.attribute_definitions, betweenrows.policies, betweenrows.policy_versions, betweenrows.policy_assignments,
+    betweenrows.exempt_roles, betweenrows.trusted_objects, betweenrows.settings, betweenrows.admin_audit
+    to betweenrows_admin;
+grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.admin_audit to betweenrows_auditor;

@@ -6,6 +6,7 @@
 
 #![allow(static_mut_refs)] // hook chains are statics written once at server start
 
+mod api;
 mod catalog;
 mod errors;
 mod expression;

@@ -23,6 +23,7 @@ pub(crate) mod epoch;
 pub(crate) mod governance;
 mod load;
 pub(crate) mod subject;
+mod touch;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,0 +1,49 @@
+//! `export()`: the catalog as a policy document, in an order that depends on names only.
+
+use pgrx::{JsonB, prelude::*};
+use policy::document::VERSION;
+use serde_json::{Value, json};
+
+use super::{settings, sql};
+
+/// See the comment on the SQL function.
+#[pg_extern(sql = false)]
+fn export() -> JsonB {
+    JsonB(json!({
+        "version": VERSION,
+        "access_mode": settings::access_mode().as_str(),
+        "attributes": Value::Array(sql::look(ATTRIBUTES, &[])),
+        "roles": Value::Array(sql::look(ROLES, &[])),
+        "users": Value::Array(sql::look(USERS, &[])),
+        "policies": Value::Array(sql::look(POLICIES, &[])),
+    }))
+}
+
+const ATTRIBUTES: &str = "
+    select jsonb_strip_nulls(jsonb_build_object('key', d.key, 'value_type', d.value_type,
+        'default_value', d.default_value, 'allowed_values', d.allowed_values, 'required', d.required,
+        'description', d.description))
+    from betweenrows.attribute_definitions d order by d.key";
+
+const ROLES: &str = "
+    select jsonb_strip_nulls(jsonb_build_object('name', r.name, 'description', r.description, 'is_active', r.is_active,
+        'parents', (select coalesce(jsonb_agg(above.name order by above.name), '[]')
+                    from betweenrows.role_parents p join betweenrows.roles above on above.id = p.parent_id
+                    where p.role_id = r.id)))
+    from betweenrows.roles r order by r.name";
+
+const USERS: &str = "
+    select jsonb_build_object('username', u.username, 'is_active', u.is_active, 'attributes', u.attributes,
+        'roles', (select coalesce(jsonb_agg(r.name order by r.name), '[]')
+                  from betweenrows.role_members m join betweenrows.roles r on r.id = m.role_id
+                  where m.user_id = u.id))
+    from betweenrows.users u order by u.username";
+
+const POLICIES: &str = "
+    select jsonb_strip_nulls(jsonb_build_object('name', p.name, 'policy_type', p.policy_type,
+        'description', p.description, 'is_enabled', p.is_enabled, 'targets', p.targets, 'definition', p.definition,
+        'assignments', (select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('user', u.username,
+                            'role', r.name, 'priority', a.priority)) order by r.name, u.username), '[]')
+                        from betweenrows.policy_assignments a left join betweenrows.users u on u.id = a.user_id
+                        left join betweenrows.roles r on r.id = a.role_id where a.policy_id = p.id)))
+    from betweenrows.policies p order by p.name";

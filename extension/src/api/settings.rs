@@ -1,0 +1,88 @@
+//! What holds for the whole database: `set_access_mode`, `exempt_role`.
+
+use pgrx::{notice, prelude::*};
+use policy::model::{self, AccessMode};
+use serde_json::{Value, json};
+
+use super::{args, audit, errors, login, sql};
+
+const ACCESS_MODE: &str = "access_mode";
+
+/// See the comment on the SQL function.
+#[pg_extern(sql = false)]
+fn set_access_mode(mode: Option<&str>) {
+    store_access_mode(args::valid(
+        "access mode",
+        model::parse_access_mode(args::required("mode", mode)),
+    ));
+}
+
+/// See the comment on the SQL function.
+#[pg_extern(sql = false)]
+fn exempt_role(role: Option<&str>, exempt: Option<bool>) {
+    let role = args::username("role", role);
+    if args::required("exempt", exempt) {
+        if !login::exists(role) {
+            errors::undefined(
+                "role",
+                role,
+                "Name a role of PostgreSQL; betweenrows roles cannot be exempted.",
+            );
+        }
+        let created = sql::row(
+            "insert into betweenrows.exempt_roles as e (rolename) values ($1) on conflict do nothing returning to_jsonb(e)",
+            &[role.into()],
+        );
+        match created {
+            Some(row) => audit::record("create", "exempt_role", role, &Value::Null, &row),
+            None => notice!("role \"{role}\" is already exempt"),
+        }
+    } else {
+        let removed = sql::row(
+            "delete from betweenrows.exempt_roles e where e.rolename = $1 returning to_jsonb(e)",
+            &[role.into()],
+        );
+        match removed {
+            Some(row) => audit::record("drop", "exempt_role", role, &row, &Value::Null),
+            None => errors::undefined_link(
+                format!("role \"{role}\" is not exempt"),
+                "Superusers are always exempt; other roles are when betweenrows.status() lists them.",
+            ),
+        }
+    }
+}
+
+/// Stores the access mode; `false` when it was that already.
+pub(crate) fn store_access_mode(mode: AccessMode) -> bool {
+    let before = sql::row(
+        "select s.value from betweenrows.settings s where s.key = $1 for update",
+        &[ACCESS_MODE.into()],
+    );
+    let after = json!(mode.as_str());
+    if before.as_ref().unwrap_or(&json!(AccessMode::default().as_str())) == &after {
+        return false;
+    }
+    sql::run(
+        "insert into betweenrows.settings as s (key, value) values ($1, $2)
+         on conflict (key) do update set value = excluded.value, updated_by = session_user, updated_at = now()",
+        &[ACCESS_MODE.into(), pgrx::JsonB(after.clone()).into()],
+    );
+    audit::record("alter", ACCESS_MODE, ACCESS_MODE, &before.unwrap_or_default(), &after);
+    true
+}
+
+/// The access mode as stored; open when none is.
+pub(crate) fn access_mode() -> AccessMode {
+    let stored = sql::look(
+        "select s.value from betweenrows.settings s where s.key = $1",
+        &[ACCESS_MODE.into()],
+    )
+    .pop();
+    match stored {
+        None => AccessMode::default(),
+        // Like enforcement, which takes anything unreadable for the closed mode.
+        Some(value) => {
+            model::parse_access_mode(value.as_str().unwrap_or_default()).unwrap_or(AccessMode::PolicyRequired)
+        }
+    }
+}
