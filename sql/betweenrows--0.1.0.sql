@@ -452,12 +452,36 @@ create function betweenrows.export() returns jsonb
     as 'MODULE_PATHNAME', 'export_wrapper';
 comment on function betweenrows.export() is 'the catalog as a policy document';
 
+-- Looking ----------------------------------------------------------------------------------------------------------
+
+-- Runs with the caller's rights: who asks is what it tells.
+create function betweenrows.whoami() returns jsonb
+    language c stable set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'whoami_wrapper';
+comment on function betweenrows.whoami() is 'the session as policies see it: user, roles and attributes';
+
+create function betweenrows.validate_expression(
+    relation regclass, expression text, kind text default 'filter', column_name text default null)
+    returns table (severity text, sqlstate text, message text, "position" integer, hint text)
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'validate_expression_wrapper';
+comment on function betweenrows.validate_expression(regclass, text, text, text) is
+    'what is wrong with an expression over the rows of a relation; no rows when it can be used';
+
+-- The search_path is the caller's, as it is for the statement that is shown.
+create function betweenrows.rewritten_query(query text, username text default null) returns text
+    language c security definer
+    as 'MODULE_PATHNAME', 'rewritten_query_wrapper';
+comment on function betweenrows.rewritten_query(text, text) is
+    'what would run for a user, as SQL: filters in WHERE, masks in place of columns';
+
 -- Privileges -------------------------------------------------------------------------------------------------------
 
 -- The functions that anyone may call are granted where they are defined; betweenrows_admin manages everything else.
 grant usage on schema betweenrows to public;
 revoke all on all functions in schema betweenrows from public;
 grant execute on all functions in schema betweenrows to betweenrows_admin;
+grant execute on function betweenrows.whoami() to public;
 revoke all on function betweenrows.touch(), betweenrows.append_only() from betweenrows_admin;
 grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, betweenrows.role_parents,
     betweenrows.attribute_definitions, betweenrows.policies, betweenrows.policy_versions, betweenrows.policy_assignments,

@@ -123,3 +123,44 @@ pub(crate) fn catalog_unreadable() -> ! {
         Some("Ask an administrator of betweenrows to look at betweenrows.status()."),
     )
 }
+
+/// An argument that makes no sense (22023).
+pub(crate) fn invalid_parameter(message: &str, hint: &str) -> ! {
+    raise(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, Some(hint))
+}
+
+/// A role that does not exist (42704).
+pub(crate) fn undefined_role(name: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+        format!("role \"{name}\" does not exist"),
+        Some("Name a login role of this server."),
+    )
+}
+
+/// A relation that does not exist or that policies cannot be about (42P01).
+pub(crate) fn undefined_relation() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+        "relation does not exist or cannot be governed",
+        Some("Name a table, foreign table, view or materialized view."),
+    )
+}
+
+/// A column that does not exist (42703).
+pub(crate) fn undefined_column(name: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        format!("column \"{name}\" does not exist"),
+        Some("Name a column of the relation."),
+    )
+}
+
+/// More or less than one statement (42601).
+pub(crate) fn not_one_statement() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
+        "the text must contain exactly one statement",
+        Some("Pass one statement at a time."),
+    )
+}

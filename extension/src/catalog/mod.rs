@@ -78,6 +78,8 @@ struct Cache {
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
+    /// The session that a statement is to be shown for, instead of the one that asks.
+    static ASSUMED: RefCell<Option<Option<Session>>> = const { RefCell::new(None) };
 }
 
 /// The catalog and the subject a statement is decided with.
@@ -165,6 +167,9 @@ pub(crate) fn catalog() -> Option<Rc<Catalog>> {
 
 /// What the current statement is decided with: `None` when nothing is governed for whoever asks.
 pub(crate) fn current() -> Option<Session> {
+    if let Some(assumed) = ASSUMED.with_borrow(Clone::clone) {
+        return assumed;
+    }
     let catalog = catalog()?;
     let role = crate::identity::subject_role(&catalog)?;
     if access::active() {
@@ -172,6 +177,16 @@ pub(crate) fn current() -> Option<Session> {
     }
     let subject = subject_of(&catalog, role);
     Some(Session { catalog, subject })
+}
+
+/// Decides as if another session asked (`Some(None)`: one that nothing is governed for), or as usual again (`None`).
+pub(crate) fn assume(session: Option<Option<Session>>) {
+    ASSUMED.set(session);
+}
+
+/// Whether statements are analysed for somebody else, to be shown.
+pub(crate) fn is_assumed() -> bool {
+    ASSUMED.with_borrow(Option::is_some)
 }
 
 /// The session a given role would have, governed or not.

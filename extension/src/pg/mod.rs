@@ -69,3 +69,11 @@ pub(crate) fn role_oid(name: &str) -> Option<Oid> {
     let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
     (oid != Oid::INVALID).then_some(oid)
 }
+
+/// The five characters of an SQLSTATE: PostgreSQL packs six bits for each, least significant first (`MAKE_SQLSTATE`).
+pub(crate) fn sqlstate(code: pgrx::PgSqlErrorCode) -> String {
+    let code = code as i32;
+    (0..5)
+        .map(|index| char::from(((code >> (6 * index)) & 0x3f) as u8 + b'0'))
+        .collect()
+}

@@ -32,7 +32,7 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
         return;
     }
     mark_role_dependency(query);
-    if frames::nested() {
+    if frames::nested() && !catalog::is_assumed() {
         return;
     }
     let Some(session) = catalog::current() else { return };

@@ -1,0 +1,91 @@
+//! `betweenrows.rewritten_query`: what would run for a user, as SQL.
+
+use pgrx::pg_sys::{self, NodeTag, Oid, Query, RawStmt};
+use pgrx::prelude::*;
+
+use crate::catalog::{self, Session};
+use crate::pg::{self, list, nodes};
+use crate::{errors, identity, rewrite};
+
+/// The statement as it would run for a user, with filters in WHERE and masks in place.
+///
+/// Arguments: `query`, one statement that reads or writes tables, parameters `$n` allowed; `username`, by default the
+/// caller's. For an exempt role the text is the statement without changes.
+///
+/// Errors: 22023 for a null query, 42704 for an unknown role, 42601 for more than one statement, 0A000 for a utility
+/// statement, and whatever the statement itself would raise for that user.
+#[pg_extern(sql = false)]
+fn rewritten_query(query: Option<&str>, username: Option<&str>) -> String {
+    let Some(query) = query else {
+        errors::invalid_parameter("query must not be null", "Pass the text of one statement.")
+    };
+    // SAFETY: reads backend state.
+    let own = unsafe { pg_sys::GetSessionUserId() };
+    let role = match username {
+        None => own,
+        Some(name) => pg::role_oid(name).unwrap_or_else(|| errors::undefined_role(name)),
+    };
+    let session =
+        catalog::session_of(role).filter(|session| !identity::is_exempt(&session.catalog, session.subject.role));
+    let _assumed = Assumed::enter(role, session.clone());
+    // SAFETY: parses, analyses and rewrites in the current memory context, as PostgreSQL does for a statement.
+    unsafe { rewritten(query, session) }
+}
+
+unsafe fn rewritten(text: &str, session: Option<Session>) -> String {
+    let source = nodes::pstr(text);
+    let stmts = pg_sys::raw_parser(source, pg_sys::RawParseMode::RAW_PARSE_DEFAULT);
+    if list::len(stmts) != 1 {
+        errors::not_one_statement();
+    }
+    let stmt: *mut RawStmt = list::nth(stmts, 0);
+    let (mut types, mut count) = (std::ptr::null_mut(), 0);
+    let query = pg_sys::parse_analyze_varparams(stmt, source, &mut types, &mut count, std::ptr::null_mut());
+    if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+        errors::unsupported(
+            "cannot show a utility statement rewritten",
+            "Pass a SELECT, INSERT, UPDATE, DELETE or MERGE statement.",
+        );
+    }
+    debug_assert!(nodes::is_a(query, NodeTag::T_Query));
+    let queries = pg_sys::QueryRewrite(query);
+    let texts: Vec<String> = list::iter::<Query>(queries)
+        .map(|query| {
+            if let Some(session) = &session {
+                rewrite::secure_for_display(session.clone(), query);
+            }
+            nodes::string(pg_sys::pg_get_querydef(query, true))
+        })
+        .collect();
+    texts.join(";\n")
+}
+
+/// Another subject and its rights, until dropped.
+struct Assumed {
+    user: Oid,
+    context: i32,
+}
+
+impl Assumed {
+    fn enter(role: Oid, session: Option<Session>) -> Self {
+        let mut assumed = Assumed {
+            user: Oid::INVALID,
+            context: 0,
+        };
+        // SAFETY: the previous user is put back when this value is dropped; PostgreSQL does the same for an index's owner.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut assumed.user, &mut assumed.context);
+            pg_sys::SetUserIdAndSecContext(role, assumed.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+        }
+        catalog::assume(Some(session));
+        assumed
+    }
+}
+
+impl Drop for Assumed {
+    fn drop(&mut self) {
+        catalog::assume(None);
+        // SAFETY: puts back what was read before.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+    }
+}
