@@ -16,12 +16,14 @@ down: ## stop it, its data stays
 	@$(BIN)/down
 
 ##@ Test it
-.PHONY: test test-matrix regress lint lint-deps
+.PHONY: test test-matrix test-core regress lint lint-deps
 test: ## lint, unit tests, the suites on PostgreSQL 15 and 18
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
 	@$(BIN)/lint-deps
 	@$(BIN)/test-all 15 16 17 18
+test-core: ## PostgreSQL's own suites with the library preloaded; PG=18 on that major
+	@$(BIN)/core $(or $(PG),15)
 regress: ## regression and isolation suites; PG=18 on that major, TESTS="a b" only these
 	@$(BIN)/regress $(or $(PG),15) $(TESTS)
 lint: ## formatting, clippy, shell scripts, test schedules

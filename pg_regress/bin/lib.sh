@@ -23,17 +23,20 @@ BR_CACHE_DIR=${BR_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/betweenrows}
 export BR_PG BR_PORT BR_DATABASE BR_CACHE_DIR
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$BR_CACHE_DIR/target}
 
+# What a server's log says when a backend crashed; it recovers so quickly that a client may see nothing of it.
+CRASH='PANIC: |TRAP: |was terminated by signal'
+
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # run_as_server COMMAND…: as the account that servers run as. PostgreSQL refuses to run as root, everyone else is
-# their own server account. The working directory may be closed to that account, so it is left.
+# their own server account. It runs in RUN_IN, else in /: the caller's directory may be closed to that account.
 if [ "$(id -u)" = 0 ]; then
     SERVER_USER=postgres
-    run_as_server() { (cd / && exec runuser -u postgres -- "$@"); }
+    run_as_server() { (cd "${RUN_IN:-/}" && exec runuser -u postgres -- "$@"); }
 else
     SERVER_USER=$(id -un)
-    run_as_server() { (cd / && exec "$@"); }
+    run_as_server() { (cd "${RUN_IN:-/}" && exec "$@"); }
 fi
 
 # Counts for the closing line of `make test`: tally PASSED FAILED. Without a collector it does nothing.
@@ -67,8 +70,6 @@ pg() {
     PG_CONFIG=$("$BIN/pg-config" "$major")
     source=$("$PG_CONFIG" --bindir)
     copy=$BR_DATA_DIR/pg/$major
-    PG_TOOLS=$(realpath "$(dirname "$("$PG_CONFIG" --pgxs)")/../test")
-
     exec {lock}>"$BR_DATA_DIR/pg.lock"
     flock "$lock"
     if [ "$(cat "$copy/version" 2>/dev/null)" != "$("$source/postgres" --version)" ]; then
@@ -94,6 +95,9 @@ pg() {
     fi
     PG_PKGLIBDIR=$("$PG_BINDIR/pg_config" --pkglibdir)
     PG_SHAREDIR=$("$PG_BINDIR/pg_config" --sharedir)
+    # The copy's programs look for their libpq where they were compiled for, and would take the system's.
+    [ ! -e "$copy/lib/libpq.so.5" ] || export LD_LIBRARY_PATH=$copy/lib
+    PG_TOOLS=$(realpath "$(dirname "$("$PG_BINDIR/pg_config" --pgxs)")/../test")
 }
 
 # install_extension N: builds this clone's extension for major N and puts it into the private copy.
