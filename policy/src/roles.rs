@@ -226,6 +226,8 @@ mod tests {
         assert_eq!(active(&graph, &[2]), [1, 2, 3]);
         assert_eq!(graph.check_new_parent(1, 3), Err(RoleError::Cycle));
         assert_eq!(graph.defects(), [1, 2, 3].map(|id| (id, RoleError::Cycle)));
+        // Neither search for a cycle nor for the longest chain may run in circles.
+        assert_eq!(graph.check_new_parent(9, 1), Err(RoleError::TooDeep));
     }
 
     #[test]

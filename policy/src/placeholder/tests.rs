@@ -43,6 +43,19 @@ fn placeholders_become_padded_parameters() {
 }
 
 #[test]
+fn parameters_are_numbered_by_key_without_gaps() {
+    let scan = scan("{user.a} {user.a} {user.b} {user.a} {user.c}").unwrap();
+    assert_eq!(
+        scan.placeholders
+            .iter()
+            .map(|placeholder| placeholder.param)
+            .collect::<Vec<_>>(),
+        [1, 1, 2, 1, 3]
+    );
+    assert_eq!(scan.keys(), ["a", "b", "c"]);
+}
+
+#[test]
 fn operators_may_touch_a_placeholder() {
     assert_eq!(replaced("-{user.a}"), "-$1      ");
     assert_eq!(replaced("({user.a}::text)"), "($1      ::text)");

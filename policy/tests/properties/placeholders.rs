@@ -138,6 +138,14 @@ proptest! {
         let scan = scan(&text).unwrap();
         let found: Vec<(usize, &str)> =
             scan.placeholders.iter().map(|placeholder| (placeholder.offset, placeholder.key.as_str())).collect();
-        prop_assert_eq!(found, expected, "{}", text);
+        prop_assert_eq!(&found, &expected, "{}", text);
+        let mut keys: Vec<&str> = Vec::new();
+        for (placeholder, (_, key)) in scan.placeholders.iter().zip(expected) {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+            prop_assert_eq!(keys[placeholder.param - 1], key);
+        }
+        prop_assert_eq!(scan.keys(), keys);
     }
 }
