@@ -81,19 +81,13 @@ unsafe fn rewrite_sublinks(tree: *mut Node, proof: &str) {
 /// # Safety
 /// `query` may be modified.
 pub(crate) unsafe fn mark_proven(query: *mut Query, proof: &str) {
-    let mark = |query: *mut Query| {
+    walk::any_query(query, &mut |query| {
         for rte in list::iter::<RangeTblEntry>((*query).rtable) {
             if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
                 (*rte).enrname = nodes::pstr(proof);
             }
         }
-    };
-    mark(query);
-    walk::walk_query(query, 0, &mut |node, _| {
-        if nodes::is_a(node, NodeTag::T_Query) {
-            mark(node.cast());
-        }
-        Walk::Into
+        false
     });
 }
 

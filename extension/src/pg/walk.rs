@@ -102,6 +102,41 @@ pub(crate) unsafe fn walk_raw(node: *mut Node, visit: Visitor) -> bool {
     walk_step(node, std::ptr::from_mut(&mut ctx).cast())
 }
 
+/// Calls `visit` for `query` and every query below it, in FROM, WITH and sublinks, until it returns true; returns whether
+/// it did. Expressions are only walked where the query says that they contain sublinks.
+///
+/// # Safety
+/// `query` is a valid analysed query.
+pub(crate) unsafe fn any_query(query: *mut Query, visit: &mut dyn FnMut(*mut Query) -> bool) -> bool {
+    if visit(query) {
+        return true;
+    }
+    for rte in super::list::iter::<pg_sys::RangeTblEntry>((*query).rtable) {
+        let subquery = (*rte).subquery;
+        if (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY && !subquery.is_null() && any_query(subquery, visit) {
+            return true;
+        }
+    }
+    for cte in super::list::iter::<pg_sys::CommonTableExpr>((*query).cteList) {
+        if any_query((*cte).ctequery.cast(), visit) {
+            return true;
+        }
+    }
+    (*query).hasSubLinks
+        && walk_query(query, SUBLINKS_ONLY, &mut |node, _| {
+            if (*node).type_ != NodeTag::T_Query {
+                Walk::Into
+            } else if any_query(node.cast(), visit) {
+                Walk::Stop
+            } else {
+                Walk::Over
+            }
+        })
+}
+
+/// Flags for [`walk_query`]: of the queries below, only those in sublinks.
+pub(crate) const SUBLINKS_ONLY: u32 = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
+
 type Replacer<'a> = &'a mut dyn FnMut(*mut Node, u32) -> Option<*mut Node>;
 
 struct MutateContext<'a> {

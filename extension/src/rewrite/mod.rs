@@ -84,14 +84,7 @@ pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> b
             })
         })
     };
-    concerns(query)
-        || walk::walk_query(query, 0, &mut |node, _| {
-            if nodes::is_a(node, NodeTag::T_Query) && concerns(node.cast()) {
-                Walk::Stop
-            } else {
-                Walk::Into
-            }
-        })
+    walk::any_query(query, &mut |query| concerns(query))
 }
 
 impl Rewriter {
@@ -118,14 +111,15 @@ impl Rewriter {
                 self.subquery(rte);
             }
         }
-        let flags = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
-        walk::walk_query(query, flags, &mut |node, _| {
-            if nodes::is_a(node, NodeTag::T_Query) {
-                self.query(node.cast());
-                return Walk::Over;
-            }
-            Walk::Into
-        });
+        if (*query).hasSubLinks {
+            walk::walk_query(query, walk::SUBLINKS_ONLY, &mut |node, _| {
+                if nodes::is_a(node, NodeTag::T_Query) {
+                    self.query(node.cast());
+                    return Walk::Over;
+                }
+                Walk::Into
+            });
+        }
         // Entries that are appended while we go are made here and need nothing.
         for index in 1..=list::len((*query).rtable) {
             self.entry(query, index);

@@ -69,18 +69,17 @@ impl Hidden {
             table: None,
             columns: Vec::new(),
         };
-        hidden.add_entries(session, query);
-        let mut visit = |node: *mut Node, _: u32| {
-            if nodes::is_a(node, NodeTag::T_Query) {
-                hidden.add_entries(session, node.cast());
-            }
-            Walk::Into
-        };
-        if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
-            let inner = pg_sys::UtilityContainsQuery((*query).utilityStmt);
-            walk::walk(inner.cast(), &mut visit);
+        let utility = (*query).commandType == pg_sys::CmdType::CMD_UTILITY;
+        let top = if utility {
+            pg_sys::UtilityContainsQuery((*query).utilityStmt)
         } else {
-            walk::walk_query(query, 0, &mut visit);
+            query
+        };
+        if !top.is_null() {
+            walk::any_query(top, &mut |query| {
+                hidden.add_entries(session, query);
+                false
+            });
         }
         hidden
     }
