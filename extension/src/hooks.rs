@@ -80,12 +80,12 @@ unsafe extern "C-unwind" fn planner(
     bound_params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
     secure(parse);
-    frames::enter(Kind::Planner);
+    let frame = frames::enter(Kind::Planner);
     let plan = match NEXT_PLANNER {
         Some(next) => next(parse, query_string, cursor_options, bound_params),
         None => standard::standard_planner(parse, query_string, cursor_options, bound_params),
     };
-    frames::leave();
+    frames::leave(frame);
     plan
 }
 
@@ -117,12 +117,12 @@ unsafe extern "C-unwind" fn executor_run(
     count: u64,
     execute_once: bool,
 ) {
-    frames::enter(Kind::Executor);
+    let frame = frames::enter(Kind::Executor);
     match NEXT_RUN {
         Some(next) => next(query_desc, direction, count, execute_once),
         None => standard::standard_ExecutorRun(query_desc, direction, count, execute_once),
     }
-    frames::leave();
+    frames::leave(frame);
 }
 
 #[cfg(feature = "pg18")]
@@ -131,21 +131,21 @@ unsafe extern "C-unwind" fn executor_run(
     direction: pg_sys::ScanDirection::Type,
     count: u64,
 ) {
-    frames::enter(Kind::Executor);
+    let frame = frames::enter(Kind::Executor);
     match NEXT_RUN {
         Some(next) => next(query_desc, direction, count),
         None => standard::standard_ExecutorRun(query_desc, direction, count),
     }
-    frames::leave();
+    frames::leave(frame);
 }
 
 unsafe extern "C-unwind" fn executor_finish(query_desc: *mut pg_sys::QueryDesc) {
-    frames::enter(Kind::Executor);
+    let frame = frames::enter(Kind::Executor);
     match NEXT_FINISH {
         Some(next) => next(query_desc),
         None => standard::standard_ExecutorFinish(query_desc),
     }
-    frames::leave();
+    frames::leave(frame);
 }
 
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
@@ -160,7 +160,7 @@ unsafe extern "C-unwind" fn process_utility(
     qc: *mut pg_sys::QueryCompletion,
 ) {
     let kind = utility_kind(pstmt);
-    frames::enter(kind);
+    let frame = frames::enter(kind);
     match NEXT_UTILITY {
         Some(next) => next(
             pstmt,
@@ -183,7 +183,7 @@ unsafe extern "C-unwind" fn process_utility(
             qc,
         ),
     }
-    frames::leave();
+    frames::leave(frame);
 }
 
 /// Whether the statement runs or analyses others that the client did not write here.

@@ -41,8 +41,9 @@ fn stack_address() -> usize {
     std::hint::black_box(&raw const marker) as usize
 }
 
-/// Puts a frame on the list. The caller takes it off with [`leave`] when the next function has returned.
-pub(crate) fn enter(kind: Kind) {
+/// Puts a frame on the list and returns its place there. The caller takes it off with [`leave`] when the next function has
+/// returned.
+pub(crate) fn enter(kind: Kind) -> usize {
     let address = stack_address();
     // SAFETY: reads a counter.
     let nest_level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
@@ -51,13 +52,14 @@ pub(crate) fn enter(kind: Kind) {
             address,
             nest_level,
             kind,
-        })
-    });
+        });
+        frames.len() - 1
+    })
 }
 
-/// Takes the newest frame off the list.
-pub(crate) fn leave() {
-    FRAMES.with_borrow_mut(|frames| frames.pop());
+/// Takes a frame off the list, and with it whatever was left inside it by an error that somebody swallowed.
+pub(crate) fn leave(place: usize) {
+    FRAMES.with_borrow_mut(|frames| frames.truncate(place));
 }
 
 /// Whether a statement analysed or planned now is nested: issued by a function, a trigger or a DO block, and not by the

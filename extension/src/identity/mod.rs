@@ -19,6 +19,12 @@ pub(crate) fn subject_role(catalog: &Catalog) -> Option<Oid> {
     (current != session && !is_exempt(catalog, current)).then_some(current)
 }
 
+/// Whether login and current role are both superusers.
+pub(crate) fn is_superuser_only() -> bool {
+    // SAFETY: reads backend state and cached catalog rows.
+    unsafe { pg_sys::superuser_arg(pg_sys::GetSessionUserId()) && pg_sys::superuser() }
+}
+
 /// Whether a role is exempt: a superuser, or listed by its exact name.
 pub(crate) fn is_exempt(catalog: &Catalog, role: Oid) -> bool {
     // SAFETY: a cached catalog lookup.

@@ -27,15 +27,14 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
     if !catalog::epoch::is_installed() {
         return;
     }
-    let Some(catalog) = catalog::catalog() else { return };
-    if catalog.is_empty() {
-        return;
-    }
     mark_role_dependency(query);
     if frames::nested() && !catalog::is_assumed() {
         return;
     }
     let Some(session) = catalog::current() else { return };
+    if session.catalog.is_empty() {
+        return;
+    }
     let hidden = Hidden::find(&session, query);
     if let Some(relid) = hidden.table {
         raise_missing_table(pstate, query, relid);
