@@ -475,6 +475,19 @@ create function betweenrows.rewritten_query(query text, username text default nu
 comment on function betweenrows.rewritten_query(text, text) is
     'what would run for a user, as SQL: filters in WHERE, masks in place of columns';
 
+create function betweenrows.effective_policies(username text, relation regclass default null)
+    returns table (on_relation text, policy text, policy_type text, effect text, column_name text, assigned_to text,
+                   priority integer, version integer)
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'effective_policies_wrapper';
+comment on function betweenrows.effective_policies(text, regclass) is
+    'what took effect for a user on a relation, or on all of them, with the policies in order of precedence';
+
+create function betweenrows.status() returns jsonb
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'status_wrapper';
+comment on function betweenrows.status() is 'the state of betweenrows in this database: mode, numbers and findings';
+
 -- Privileges -------------------------------------------------------------------------------------------------------
 
 -- The functions that anyone may call are granted where they are defined; betweenrows_admin manages everything else.

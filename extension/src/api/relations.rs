@@ -46,6 +46,11 @@ impl Relation {
                 .any(|(schema, name)| target.matches_table(schema, name))
     }
 
+    /// Schema and name as SQL writes them.
+    pub(crate) fn quoted_name(&self) -> String {
+        pgrx::spi::quote_qualified_identifier(&self.schema, &self.name)
+    }
+
     /// Schema and name, for messages.
     pub(crate) fn qualified_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
@@ -75,4 +80,42 @@ pub(crate) fn all() -> Vec<Relation> {
          and n.nspname !~ '^pg_(toast|temp)' order by n.nspname, c.relname"
     );
     sql::look(&query, &[]).into_iter().map(sql::read).collect()
+}
+
+/// A view and who owns it.
+#[derive(Deserialize)]
+pub(crate) struct View {
+    oid: u32,
+    schema: String,
+    name: String,
+    owner: u32,
+}
+
+impl View {
+    pub(crate) fn oid(&self) -> Oid {
+        self.oid.into()
+    }
+
+    pub(crate) fn owner(&self) -> Oid {
+        self.owner.into()
+    }
+
+    /// Schema and name, for messages.
+    pub(crate) fn qualified_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// All views but PostgreSQL's own.
+pub(crate) fn views() -> Vec<View> {
+    sql::look(
+        "select jsonb_build_object('oid', c.oid::bigint, 'schema', n.nspname, 'name', c.relname,
+                                   'owner', c.relowner::bigint)
+         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where c.relkind = 'v' and n.nspname not in ('pg_catalog', 'information_schema') order by n.nspname, c.relname",
+        &[],
+    )
+    .into_iter()
+    .map(sql::read)
+    .collect()
 }

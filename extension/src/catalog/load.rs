@@ -177,7 +177,7 @@ fn attribute_definition(row: &scan::Row) -> Result<attribute::Definition, String
 }
 
 /// The roles of PostgreSQL that a role has the privileges of and that have a betweenrows role of the same name.
-pub(super) fn inherited_roles(catalog: &Catalog, role: Oid) -> Vec<model::Id> {
+pub(crate) fn inherited_roles(catalog: &Catalog, role: Oid) -> Vec<model::Id> {
     catalog
         .role_names
         .iter()

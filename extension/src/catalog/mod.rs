@@ -25,6 +25,8 @@ mod load;
 pub(crate) mod subject;
 mod touch;
 
+pub(crate) use load::inherited_roles;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -163,6 +165,11 @@ pub(crate) fn catalog() -> Option<Rc<Catalog>> {
         // Loading took locks and with them invalidations: go round until nothing was marked meanwhile.
     }
     errors::catalog_unreadable()
+}
+
+/// Why the catalog cannot be read as a whole, which closes everything.
+pub(crate) fn defect() -> Option<String> {
+    load::catalog(epoch::namespace()?).err()
 }
 
 /// What the current statement is decided with: `None` when nothing is governed for whoever asks.

@@ -6,6 +6,7 @@ pub(crate) mod nodes;
 pub(crate) mod relation;
 pub(crate) mod report;
 pub(crate) mod scan;
+pub(crate) mod views;
 pub(crate) mod walk;
 
 use pgrx::pg_sys::{self, Oid};
@@ -76,4 +77,29 @@ pub(crate) fn sqlstate(code: pgrx::PgSqlErrorCode) -> String {
     (0..5)
         .map(|index| char::from(((code >> (6 * index)) & 0x3f) as u8 + b'0'))
         .collect()
+}
+
+/// Runs `f` with the rights of a role, as PostgreSQL runs index expressions: without the means to take on other rights.
+pub(crate) fn with_rights_of<R>(role: Oid, f: impl FnOnce() -> R) -> R {
+    struct Scope {
+        user: Oid,
+        context: i32,
+    }
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            // SAFETY: puts back what was current. An abort of the transaction, which an error leads to, does the same.
+            unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
+        }
+    }
+    let mut scope = Scope {
+        user: Oid::INVALID,
+        context: 0,
+    };
+    // SAFETY: reads and sets backend state.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut scope.user, &mut scope.context);
+        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        pg_sys::SetUserIdAndSecContext(role, scope.context | restricted as i32);
+    }
+    f()
 }

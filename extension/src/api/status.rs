@@ -1,0 +1,191 @@
+//! `status()`: the state of betweenrows in this database, and what an administrator should look at.
+//!
+//! Subjects are told no reason when something is closed to them; this is where the reason is.
+
+use pgrx::{JsonB, prelude::*};
+use policy::model::{Definition, Policy, PolicyType, Targets};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{relations, settings, sql};
+use crate::catalog::{self, Catalog};
+use crate::expression::validate;
+use crate::{identity, pg};
+
+/// See the comment on the SQL function.
+#[pg_extern(sql = false)]
+fn status() -> JsonB {
+    let mut findings = Findings::default();
+    exempt_roles(&mut findings);
+    match catalog::defect() {
+        Some(reason) => findings.error("catalog", "betweenrows", reason),
+        None => {
+            if let Some(catalog) = catalog::catalog() {
+                policies(&catalog, &mut findings);
+                attribute_values(&catalog, &mut findings);
+                views(&catalog, &mut findings);
+            }
+        }
+    }
+    JsonB(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "access_mode": settings::access_mode().as_str(),
+        "counts": sql::look(COUNTS, &[]).pop(),
+        "exempt_roles": sql::look(
+            "select to_jsonb(e.rolename) from betweenrows.exempt_roles e order by e.rolename", &[]),
+        "trusted_objects": sql::look(
+            "select jsonb_build_object('kind', t.kind, 'identity', t.identity) from betweenrows.trusted_objects t
+             order by t.kind, t.identity", &[]),
+        "findings": findings.0,
+    }))
+}
+
+const COUNTS: &str = "
+    select jsonb_build_object(
+        'users', (select count(*) from betweenrows.users),
+        'inactive_users', (select count(*) from betweenrows.users u where not u.is_active),
+        'roles', (select count(*) from betweenrows.roles),
+        'attributes', (select count(*) from betweenrows.attribute_definitions),
+        'policies', (select count(*) from betweenrows.policies),
+        'disabled_policies', (select count(*) from betweenrows.policies p where not p.is_enabled),
+        'assignments', (select count(*) from betweenrows.policy_assignments))";
+
+#[derive(Default)]
+struct Findings(Vec<Value>);
+
+impl Findings {
+    /// Something is closed to subjects because of this.
+    fn error(&mut self, kind: &str, name: &str, problem: impl Into<String>) {
+        self.0
+            .push(json!({"severity": "error", "kind": kind, "name": name, "problem": problem.into()}));
+    }
+
+    /// This may not be what was meant.
+    fn warning(&mut self, kind: &str, name: &str, problem: impl Into<String>) {
+        self.0
+            .push(json!({"severity": "warning", "kind": kind, "name": name, "problem": problem.into()}));
+    }
+}
+
+/// A name without a role is a promise to whoever creates that role.
+fn exempt_roles(findings: &mut Findings) {
+    let gone = sql::look(
+        "select to_jsonb(e.rolename) from betweenrows.exempt_roles e
+         where not exists (select from pg_catalog.pg_roles r where r.rolname = e.rolename) order by e.rolename",
+        &[],
+    );
+    for name in gone.iter().filter_map(Value::as_str) {
+        findings.warning(
+            "exempt_role",
+            name,
+            "there is no role of this name; one that is created would be exempt",
+        );
+    }
+}
+
+fn policies(catalog: &Catalog, findings: &mut Findings) {
+    for policy in catalog.policies.iter().filter(|policy| policy.is_enabled) {
+        if let Some(problem) = problem(catalog, policy) {
+            findings.error("policy", &policy.name, problem);
+        } else if !catalog
+            .assignments
+            .iter()
+            .any(|assignment| assignment.policy_id == policy.id)
+        {
+            findings.warning("policy", &policy.name, "it is assigned to nobody");
+        }
+    }
+}
+
+/// Why a policy closes the relations that it is about.
+fn problem(catalog: &Catalog, policy: &Policy) -> Option<String> {
+    if let Targets::Invalid(reason) = &policy.targets {
+        return Some(format!("{reason}; every relation is closed"));
+    }
+    if let Definition::Invalid(reason) = &policy.definition {
+        return Some(reason.clone());
+    }
+    if !matches!(policy.policy_type, PolicyType::RowFilter | PolicyType::ColumnMask) {
+        return None;
+    }
+    let Some(owner) = pg::role_oid(&policy.owner) else {
+        return Some(format!("its owner, the role \"{}\", does not exist", policy.owner));
+    };
+    let finding = validate::policy(catalog, policy, owner)?;
+    let (schema, relation) = &finding.relation;
+    let place = finding
+        .diagnostic
+        .position
+        .map_or(String::new(), |position| format!(", character {position}"));
+    Some(format!(
+        "{}{place}, for the relation \"{schema}.{relation}\": {}",
+        finding.path, finding.diagnostic.message
+    ))
+}
+
+/// A stored value that does not suit its definition closes what needs it to that user.
+fn attribute_values(catalog: &Catalog, findings: &mut Findings) {
+    #[derive(Deserialize)]
+    struct User {
+        username: String,
+        attributes: Map<String, Value>,
+    }
+    let users = sql::look(
+        "select jsonb_build_object('username', u.username, 'attributes', u.attributes) from betweenrows.users u
+         where u.attributes <> '{}' order by u.username",
+        &[],
+    );
+    for user in users.into_iter().map(sql::read::<User>) {
+        for (key, value) in &user.attributes {
+            match catalog
+                .attributes
+                .get(key)
+                .map(|definition| definition.parse_value(value))
+            {
+                Some(Ok(_)) => {}
+                Some(Err(issue)) => {
+                    findings.error(
+                        "user",
+                        &user.username,
+                        format!("attributes.{key}{}: {}", issue.path, issue.message),
+                    );
+                }
+                None => findings.warning("user", &user.username, format!("attributes.{key}: has no definition")),
+            }
+        }
+    }
+}
+
+/// A view of an exempt owner shows other rows when a column that its conditions use is masked for whoever reads it.
+fn views(catalog: &Catalog, findings: &mut Findings) {
+    let masks: Vec<&Policy> = catalog
+        .policies
+        .iter()
+        .filter(|policy| policy.is_enabled && policy.policy_type == PolicyType::ColumnMask)
+        .collect();
+    if masks.is_empty() {
+        return;
+    }
+    for view in relations::views() {
+        if !identity::is_exempt(catalog, view.owner())
+            || catalog.trusted.contains(&(pg_sys::RelationRelationId, view.oid()))
+        {
+            continue;
+        }
+        for (relid, attno) in pg::views::condition_columns(view.oid()) {
+            let Some((schema, name)) = pg::relation_name(relid) else {
+                continue;
+            };
+            for policy in &masks {
+                if validate::masked_columns(policy, relid, &schema, &name).contains(&attno) {
+                    let problem = format!(
+                        "a condition uses a column of \"{schema}.{name}\" that the policy \"{}\" masks; \
+                         betweenrows.trust() lets the view work on the stored values",
+                        policy.name
+                    );
+                    findings.warning("view", &view.qualified_name(), problem);
+                }
+            }
+        }
+    }
+}
