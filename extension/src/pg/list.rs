@@ -28,6 +28,14 @@ pub(crate) unsafe fn nth<T>(list: *mut List, index: usize) -> *mut T {
     (*(*list).elements.add(index)).ptr_value.cast()
 }
 
+/// Replaces the `index`-th pointer.
+///
+/// # Safety
+/// As for [`nth`].
+pub(crate) unsafe fn set<T>(list: *mut List, index: usize, value: *mut T) {
+    (*(*list).elements.add(index)).ptr_value = value.cast();
+}
+
 /// Iterates over an OID list.
 ///
 /// # Safety

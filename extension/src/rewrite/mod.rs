@@ -8,6 +8,7 @@ pub(crate) mod inline;
 pub(crate) mod naming;
 mod read;
 pub(crate) mod safety;
+mod whole_row;
 mod write;
 
 use std::ffi::CString;

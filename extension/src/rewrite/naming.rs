@@ -12,6 +12,7 @@ use std::rc::Rc;
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParseState, Query, RTEKind, RangeTblEntry, RangeVar, RawStmt};
 use pgrx::prelude::*;
 
+use super::whole_row;
 use crate::catalog::governance::{Governance, State};
 use crate::catalog::{self, Session};
 use crate::errors;
@@ -209,6 +210,15 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(
     (*analysed).queryId = (*query).queryId;
     (*analysed).stmt_location = (*query).stmt_location;
     (*analysed).stmt_len = (*query).stmt_len;
+    let utility = (*analysed).commandType == pg_sys::CmdType::CMD_UTILITY;
+    let top = if utility {
+        pg_sys::UtilityContainsQuery((*analysed).utilityStmt)
+    } else {
+        analysed
+    };
+    if !top.is_null() {
+        whole_row::replace(top, columns);
+    }
     *query = *analysed;
     mark_role_dependency(query);
 }
