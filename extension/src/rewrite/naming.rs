@@ -108,8 +108,15 @@ impl Hidden {
     }
 }
 
+/// A raw statement.
+struct Parsed {
+    raw: *mut RawStmt,
+    /// Whether its rows go to the client, so that nothing depends on the types of its columns.
+    plain: bool,
+}
+
 /// The statement's raw tree, made anew from the source text: the one that was analysed has been scribbled on.
-unsafe fn parse_again(pstate: *mut ParseState, query: *mut Query) -> Option<*mut RawStmt> {
+unsafe fn parse_again(pstate: *mut ParseState, query: *mut Query) -> Option<Parsed> {
     if (*pstate).p_sourcetext.is_null() {
         return None;
     }
@@ -121,7 +128,10 @@ unsafe fn parse_again(pstate: *mut ParseState, query: *mut Query) -> Option<*mut
     (*raw).stmt = inner;
     (*raw).stmt_location = (*stmt).stmt_location;
     (*raw).stmt_len = (*stmt).stmt_len;
-    Some(raw)
+    let plain = (*stmt).stmt == inner
+        && nodes::is_a(inner, NodeTag::T_SelectStmt)
+        && (*inner.cast::<pg_sys::SelectStmt>()).intoClause.is_null();
+    Some(Parsed { raw, plain })
 }
 
 /// The part of a utility statement that is analysed as a statement of its own.
@@ -149,8 +159,8 @@ unsafe fn analysed_statement(stmt: *mut Node) -> *mut Node {
 /// Raises what PostgreSQL raises for a table that does not exist.
 unsafe fn raise_missing_table(pstate: *mut ParseState, query: *mut Query, relid: Oid) -> ! {
     let mut found: Option<*mut RangeVar> = None;
-    if let Some(raw) = parse_again(pstate, query) {
-        let stmt = analysed_statement((*raw).stmt);
+    if let Some(parsed) = parse_again(pstate, query) {
+        let stmt = analysed_statement((*parsed.raw).stmt);
         walk::walk_raw(stmt, &mut |node, _| {
             if nodes::is_a(node, NodeTag::T_RangeVar) {
                 let name = node.cast::<RangeVar>();
@@ -190,7 +200,9 @@ unsafe fn raise_missing_table(pstate: *mut ParseState, query: *mut Query, relid:
 
 /// Analyses the statement with the hidden columns out of sight and puts the result in the place of `query`.
 unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(Oid, Vec<i16>)]) {
-    let Some(raw) = parse_again(pstate, query) else { return };
+    let Some(Parsed { raw, plain }) = parse_again(pstate, query) else {
+        return;
+    };
     refuse_insert_without_columns((*raw).stmt, columns);
     let own = pg_sys::make_parsestate(std::ptr::null_mut());
     (*own).p_sourcetext = (*pstate).p_sourcetext;
@@ -217,7 +229,7 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(
         analysed
     };
     if !top.is_null() {
-        whole_row::replace(top, columns);
+        whole_row::replace(top, columns, plain);
     }
     *query = *analysed;
     mark_role_dependency(query);

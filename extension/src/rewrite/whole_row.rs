@@ -10,8 +10,9 @@ use crate::pg::{list, nodes, relation, walk};
 /// Replaces whole-row references to relations with hidden columns at every level.
 ///
 /// # Safety
-/// `query` was just analysed and may be modified; `columns` are the hidden ones by relation.
-pub(super) unsafe fn replace(query: *mut Query, columns: &[(Oid, Vec<i16>)]) {
+/// `query` was just analysed and may be modified; `columns` are the hidden ones by relation; `plain` says that the rows of
+/// its SELECT list go to the client and that nothing depends on their types.
+pub(super) unsafe fn replace(query: *mut Query, columns: &[(Oid, Vec<i16>)], plain: bool) {
     let mut queries = Vec::new();
     walk::any_query(query, &mut |query| {
         queries.push(query);
@@ -19,11 +20,10 @@ pub(super) unsafe fn replace(query: *mut Query, columns: &[(Oid, Vec<i16>)]) {
     });
     for current in queries {
         let row_of = |node: *mut Node| record(current, node, columns);
-        if current == query && (*query).setOperations.is_null() {
+        if plain && current == query && (*query).setOperations.is_null() {
             for target in list::iter::<pg_sys::TargetEntry>((*query).targetList) {
                 // A row that is sorted or grouped by has to keep the type that the operators were chosen for.
                 if (*target).ressortgroupref == 0
-                    && (*query).commandType == pg_sys::CmdType::CMD_SELECT
                     && let Some(record) = row_of((*target).expr.cast())
                 {
                     (*target).expr = record.cast();
