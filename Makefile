@@ -3,6 +3,8 @@
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 BIN := pg_regress/bin
+# Else it would be make's name for the assembler.
+AS :=
 
 ##@ Try it
 .PHONY: up down psql env
@@ -17,7 +19,7 @@ down: ## stop it, its data stays
 
 ##@ Test it
 .PHONY: test test-matrix test-core regress lint lint-deps
-test: ## lint, unit tests, the suites on PostgreSQL 15 and 18
+test: ## everything on PostgreSQL 15 and 18, PostgreSQL's own suites on 15
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
 	@$(BIN)/lint-deps
