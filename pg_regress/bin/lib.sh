@@ -150,6 +150,7 @@ stop_server() {
 
 # with_test_server NAME N PRELOAD: a throw-away server of major N in BR_DATA_DIR/run/NAME, stopped when the script
 # ends. Results and the server's log stay there. Connect with --host "$SERVER_SOCKET" --port "$BR_PORT".
+TEST_SERVERS=()
 with_test_server() {
     SERVER_DIR=$BR_DATA_DIR/run/$1
     pg "$2"
@@ -161,7 +162,8 @@ with_test_server() {
     cat "$ROOT/pg_regress/postgresql.conf" - >>"$SERVER_DIR/data/postgresql.conf" <<CONF
 shared_preload_libraries = '$3'
 CONF
-    trap 'stop_server "$SERVER_DIR"' EXIT
+    TEST_SERVERS+=("$SERVER_DIR")
+    trap 'for dir in "${TEST_SERVERS[@]}"; do stop_server "$dir"; done' EXIT
     start_server "$SERVER_DIR"
 }
 
