@@ -17,7 +17,7 @@ SET SESSION AUTHORIZATION pm_bob;
 SELECT count(*) AS rows_of_bob FROM shop.customers;
 SET SESSION AUTHORIZATION pm_alice;
 INSERT INTO shop.customers (id, org, name) VALUES (4, 'globex', 'Di');
-UPDATE shop.customers SET name = 'nobody' WHERE org = 'globex';
+UPDATE shop.customers SET name = 'nobody' WHERE org = 'globex' RETURNING id;
 RESET SESSION AUTHORIZATION;
 SELECT betweenrows.mask_column('shop.customers', 'ssn', '''***-**-'' || right(ssn, 4)', name => 'pm ssn');
 SET SESSION AUTHORIZATION pm_alice;
