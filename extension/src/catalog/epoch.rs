@@ -1,7 +1,7 @@
 //! The invalidation channels: what the callbacks mark, and what the writers send. The protocol is described in
 //! [`super`].
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
@@ -34,8 +34,44 @@ thread_local! {
     static CHANNELS: Cell<Option<Channels>> = const { Cell::new(None) };
     static STALE: Cell<Stale> = const { Cell::new(Stale { catalog: true, subjects: true, relations: true }) };
     static COMPILED: Cell<bool> = const { Cell::new(true) };
+    static CHANGED: ChangedRelations = const { ChangedRelations::new() };
+    static CHANGED_FOR_EXPRESSIONS: ChangedRelations = const { ChangedRelations::new() };
     /// A bit for each bucket that a subject of this session is in.
     static WATCHED: Cell<u16> = const { Cell::new(0) };
+}
+
+/// Relations whose definition changed and that nobody has looked at since.
+struct ChangedRelations {
+    relids: RefCell<Vec<Oid>>,
+}
+
+impl ChangedRelations {
+    const fn new() -> Self {
+        ChangedRelations {
+            relids: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Notes a relation; false when there are too many to be worth it.
+    fn note(&self, relid: Oid) -> bool {
+        match self.relids.try_borrow_mut() {
+            Ok(mut relids) if relids.len() < 256 => {
+                relids.push(relid);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Returns the relations that changed and counts them as seen.
+pub(crate) fn take_changed() -> Vec<Oid> {
+    CHANGED.with(|changed| changed.relids.take())
+}
+
+/// The same for those who keep compiled expressions.
+pub(crate) fn take_changed_for_expressions() -> Vec<Oid> {
+    CHANGED_FOR_EXPRESSIONS.with(|changed| changed.relids.take())
 }
 
 /// Returns what is stale and counts it as seen.
@@ -146,9 +182,12 @@ pub(crate) fn identity_changed() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
-    COMPILED.set(true);
+    if relid == Oid::INVALID || !CHANGED_FOR_EXPRESSIONS.with(|changed| changed.note(relid)) {
+        COMPILED.set(true);
+    }
     let Some(channels) = CHANNELS.get() else { return };
     if relid == Oid::INVALID || relid == channels.epoch {
+        COMPILED.set(true);
         // The extension may have been dropped: find it anew.
         CHANNELS.set(None);
         mark(Stale {
@@ -165,7 +204,7 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
             });
             reset_plans();
         }
-    } else {
+    } else if !CHANGED.with(|changed| changed.note(relid)) {
         mark(Stale {
             relations: true,
             ..Stale::default()

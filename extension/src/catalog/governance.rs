@@ -76,6 +76,8 @@ pub(crate) struct Governance {
     pub(crate) filters: Filters,
     /// All columns by attribute number, dropped ones included.
     pub(crate) columns: Vec<Column>,
+    /// Ancestors and descendants, whose definition this depends on too.
+    pub(crate) related: Vec<Oid>,
     /// Inheritance children for which more or other policies hold than for this relation.
     pub(crate) exceptions: Vec<Rc<Governance>>,
 }
@@ -88,6 +90,7 @@ impl Governance {
             table: TableAccess::Visible,
             filters: Filters::default(),
             columns: Vec::new(),
+            related: Vec::new(),
             exceptions: Vec::new(),
         }
     }
@@ -108,10 +111,8 @@ impl Governance {
             return Self::plain(relid, State::Open);
         }
         let facts = relation::columns(relid);
-        let ancestors: Vec<(String, String)> = relation::ancestors(relid)
-            .into_iter()
-            .filter_map(pg::relation_name)
-            .collect();
+        let mut related = relation::ancestors(relid);
+        let ancestors: Vec<(String, String)> = related.iter().filter_map(|parent| pg::relation_name(*parent)).collect();
         let names: Vec<&str> = facts.iter().filter(|c| !c.dropped).map(|c| c.name.as_str()).collect();
         let target = Relation {
             schema: &schema,
@@ -123,12 +124,15 @@ impl Governance {
         let decision = decide::decide(session.catalog.access_mode, &applicable, &target);
         let mut governance = Self::from_decision(session, relid, facts, &decision);
         if relation::has_children(relid) {
-            governance.exceptions = relation::descendants(relid)
-                .into_iter()
-                .map(|child| session.governance(child))
+            let descendants = relation::descendants(relid);
+            governance.exceptions = descendants
+                .iter()
+                .map(|child| session.governance(*child))
                 .filter(|child| governance.differs(child))
                 .collect();
+            related.extend(descendants);
         }
+        governance.related = related;
         if governance.state == State::Governed && governance.is_unrestricted(false) {
             governance.state = State::Open;
         }
@@ -172,6 +176,7 @@ impl Governance {
                 permissive: decision.permissive.as_ref().map(all),
             },
             columns,
+            related: Vec::new(),
             exceptions: Vec::new(),
         }
     }

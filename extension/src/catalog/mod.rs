@@ -151,6 +151,11 @@ pub(crate) fn catalog() -> Option<Rc<Catalog>> {
             if stale.relations {
                 cache.relations.clear();
             }
+            for changed in epoch::take_changed() {
+                cache
+                    .relations
+                    .retain(|(_, relid), governance| *relid != changed && !governance.related.contains(&changed));
+            }
         });
         if let Some(catalog) = CACHE.with_borrow(|cache| cache.catalog.clone()) {
             return Some(catalog);

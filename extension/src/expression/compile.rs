@@ -5,7 +5,7 @@
 //! own, whatever the session's search_path is.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_void};
 
 use pgrx::pg_sys::{self, ErrorContextCallback, Node, NodeTag, Oid, ParamRef, ParseState};
@@ -74,6 +74,8 @@ type CacheKey = (Oid, Oid, Kind, String);
 #[derive(Default)]
 struct Cache {
     compiled: HashMap<CacheKey, Compiled>,
+    /// What the expressions are about and read: a change of one of them discards all.
+    relations: HashSet<Oid>,
     context: Option<pg_sys::MemoryContext>,
 }
 
@@ -87,7 +89,9 @@ thread_local! {
 /// # Errors
 /// When the expression must not be used. What PostgreSQL objects to is PostgreSQL's error.
 pub(crate) fn compiled(catalog: &Catalog, source: &Source) -> Result<Compiled, Refusal> {
-    if epoch::take_compiled_stale() {
+    let changed = epoch::take_changed_for_expressions();
+    let concerned = CACHE.with_borrow(|cache| changed.iter().any(|relid| cache.relations.contains(relid)));
+    if epoch::take_compiled_stale() || concerned {
         let old = CACHE.with_borrow_mut(std::mem::take);
         if let Some(context) = old.context {
             // SAFETY: all trees of the context were dropped from the cache with it; users hold copies.
@@ -125,6 +129,8 @@ pub(crate) fn compiled(catalog: &Catalog, source: &Source) -> Result<Compiled, R
     };
     CACHE.with_borrow_mut(|cache| {
         cache.context = Some(context);
+        cache.relations.insert(source.relid);
+        cache.relations.extend(used_relations(&compiled));
         cache.compiled.insert(key, compiled.clone());
     });
     Ok(compiled)
