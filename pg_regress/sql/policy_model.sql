@@ -8,7 +8,7 @@ CREATE ROLE pm_alice LOGIN;
 CREATE ROLE pm_bob LOGIN;
 GRANT USAGE ON SCHEMA shop TO pm_alice, pm_bob;
 GRANT ALL ON ALL TABLES IN SCHEMA shop TO pm_alice, pm_bob;
-SELECT betweenrows.define_attribute('pm_tenant', 'string');
+SELECT betweenrows.define_attribute('pm_tenant', 'string') IS NOT NULL AS defined;
 SELECT betweenrows.create_user('pm_alice', attributes => '{"pm_tenant": "acme"}') IS NOT NULL AS created;
 SELECT betweenrows.filter_rows('shop.customers', 'org = {user.pm_tenant}', name => 'pm tenant');
 SET SESSION AUTHORIZATION pm_alice;
