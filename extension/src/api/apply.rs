@@ -75,9 +75,10 @@ fn run(document: &Document, prune: bool) -> Vec<Step> {
         };
         run.step(action, "access_mode", mode.as_str(), "");
     }
-    let changed: Vec<_> = each(&document.attributes, "attributes")
-        .filter_map(|(path, definition)| errors::at(&path, || run.attribute(definition).then_some(definition)))
-        .collect();
+    let mut redefined = Vec::new();
+    for (path, definition) in each(&document.attributes, "attributes") {
+        redefined.push((definition, errors::at(&path, || run.attribute(definition))));
+    }
     for (path, role) in each(&document.roles, "roles") {
         errors::at(&path, || run.role(role));
     }
@@ -89,8 +90,8 @@ fn run(document: &Document, prune: bool) -> Vec<Step> {
         errors::at(&path, || run.policy(policy));
     }
     // Only now, because the document may have changed the uses along with the definitions.
-    for definition in changed {
-        attributes::check_uses(definition);
+    for (definition, changes) in redefined {
+        attributes::check_uses(definition, &changes);
     }
     if prune {
         run.drop_unlisted(document);
@@ -113,15 +114,15 @@ impl Run {
         self.step(action, kind, name, changes.join(", "));
     }
 
-    /// Whether an existing definition changed.
-    fn attribute(&mut self, definition: &policy::attribute::Definition) -> bool {
+    /// The names of what changed in an older definition.
+    fn attribute(&mut self, definition: &policy::attribute::Definition) -> Vec<&'static str> {
         let defined = attributes::define(definition);
         if defined.is_new {
             self.step("create", "attribute", &definition.key, definition.value_type.as_str());
         } else {
             self.altered("attribute", &definition.key, &defined.changes);
         }
-        !defined.changes.is_empty()
+        defined.changes
     }
 
     fn role(&mut self, role: &RoleSpec) {

@@ -33,9 +33,7 @@ fn define_attribute(
     });
     let definition = args::valid("attribute definition", attribute::parse_definition(&definition));
     let defined = define(&definition);
-    if !defined.changes.is_empty() {
-        check_uses(&definition);
-    }
+    check_uses(&definition, &defined.changes);
     args::uuid(args::id_of(&defined.row))
 }
 
@@ -61,7 +59,8 @@ pub(crate) struct Defined {
     pub(crate) changes: Vec<&'static str>,
 }
 
-/// Creates or changes a definition; a description of `None` leaves that alone, an empty one clears it. After a change the caller owes a call of [`check_uses`].
+/// Creates or changes a definition; a description of `None` leaves that alone, an empty one clears it. The caller owes a
+/// call of [`check_uses`].
 pub(crate) fn define(definition: &Definition) -> Defined {
     let wanted = definition.to_json();
     let created = sql::row(
@@ -87,15 +86,11 @@ pub(crate) fn define(definition: &Definition) -> Defined {
     }
     let before = find_and_lock(&definition.key)
         .unwrap_or_else(|| errors::concurrent_change(&format!("attribute \"{}\"", definition.key)));
-    let old = from_row(&before);
-    let description = args::changed_description(old.description.as_deref(), definition.description.as_deref());
-    let (old, wanted) = {
-        let definition = Definition {
-            description: description.map(str::to_owned),
-            ..definition.clone()
-        };
-        (old.to_json(), definition.to_json())
-    };
+    // Compared as stored: an older definition that cannot be read is repaired by defining the attribute anew.
+    let description = args::changed_description(before["description"].as_str(), definition.description.as_deref());
+    let mut after = wanted.clone();
+    after["required"] = json!(definition.required);
+    after["description"] = json!(description);
     let changes: Vec<&'static str> = [
         "value_type",
         "default_value",
@@ -104,7 +99,7 @@ pub(crate) fn define(definition: &Definition) -> Defined {
         "description",
     ]
     .into_iter()
-    .filter(|&field| old.get(field) != wanted.get(field))
+    .filter(|&field| before[field] != after.get(field).cloned().unwrap_or_default())
     .collect();
     if changes.is_empty() {
         return Defined {
@@ -135,8 +130,11 @@ pub(crate) fn define(definition: &Definition) -> Defined {
     }
 }
 
-/// Refuses a changed definition that a user's value or a policy's expression no longer suits.
-pub(crate) fn check_uses(definition: &Definition) {
+/// Refuses changes of a definition that a user's value or a policy's expression no longer suits.
+pub(crate) fn check_uses(definition: &Definition, changes: &[&str]) {
+    if changes.is_empty() {
+        return;
+    }
     let unsuited: Vec<String> = values(&definition.key)
         .into_iter()
         .filter_map(|(username, value)| {
@@ -154,7 +152,10 @@ pub(crate) fn check_uses(definition: &Definition) {
             "Set other values with betweenrows.set_attribute() first.",
         );
     }
-    policies::check_those_using(&definition.key);
+    // Expressions know the type only. A policy that does not work for another reason must not get in the way.
+    if changes.contains(&"value_type") {
+        policies::check_those_using(&definition.key);
+    }
 }
 
 /// Drops a definition that was read with [`find_and_lock`]; refused while it is used, unless forced.
@@ -211,6 +212,9 @@ pub(crate) fn check_values(path: &str, values: &Map<String, Value>) {
 /// The definitions of these keys, as far as they exist, locked against being changed or dropped.
 pub(crate) fn refer_to<'a>(keys: impl Iterator<Item = &'a str>) -> Vec<Definition> {
     let keys: Vec<&str> = keys.collect();
+    if keys.is_empty() {
+        return Vec::new();
+    }
     sql::rows(
         "select to_jsonb(d) from betweenrows.attribute_definitions d where d.key = any ($1) order by d.key for key share",
         &[keys.into()],

@@ -21,6 +21,7 @@ fn status() -> JsonB {
         Some(reason) => findings.error("catalog", "betweenrows", reason),
         None => {
             if let Some(catalog) = catalog::catalog() {
+                attribute_definitions(&catalog, &mut findings);
                 policies(&catalog, &mut findings);
                 attribute_values(&catalog, &mut findings);
                 views(&catalog, &mut findings);
@@ -79,6 +80,25 @@ fn exempt_roles(findings: &mut Findings) {
             "exempt_role",
             name,
             "there is no role of this name; one that is created would be exempt",
+        );
+    }
+}
+
+/// A definition that cannot be read counts as undefined.
+fn attribute_definitions(catalog: &Catalog, findings: &mut Findings) {
+    let keys = sql::look(
+        "select to_jsonb(d.key) from betweenrows.attribute_definitions d order by d.key",
+        &[],
+    );
+    for key in keys
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|key| !catalog.attributes.contains_key(*key))
+    {
+        findings.error(
+            "attribute",
+            key,
+            "the definition cannot be read; define the attribute anew",
         );
     }
 }

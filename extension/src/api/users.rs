@@ -41,7 +41,7 @@ fn set_attribute(username: Option<&str>, key: Option<&str>, value: Option<AnyEle
     let key = args::required("key", key);
     let value = json::argument("value", value).unwrap_or(Value::Null);
     // A null takes the value away, which is only right for a key that exists.
-    attributes::check_values("value", &Map::from_iter([(key.to_owned(), value.clone())]));
+    attributes::check_values("attributes", &Map::from_iter([(key.to_owned(), value.clone())]));
     let before = lock(username);
     let mut values = attributes_of(&before);
     if value.is_null() {
