@@ -501,3 +501,41 @@ grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, 
     betweenrows.exempt_roles, betweenrows.trusted_objects, betweenrows.settings, betweenrows.admin_audit
     to betweenrows_admin;
 grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.admin_audit to betweenrows_auditor;
+
+-- Visibility -------------------------------------------------------------------------------------------------------
+
+-- Statements of subjects that read a system catalog call these for each of its rows. Everybody may call them, so they tell
+-- nothing: false for what is hidden from whoever asks as for what does not exist.
+
+create function betweenrows.relation_visible(relation oid) returns boolean
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'relation_visible_wrapper';
+comment on function betweenrows.relation_visible(oid) is
+    'whether a table, view, index, sequence or TOAST table exists for the current subject; 0 stands for none';
+
+create function betweenrows.column_visible(relation oid, number smallint) returns boolean
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'column_visible_wrapper';
+comment on function betweenrows.column_visible(oid, smallint) is 'whether a column exists for the current subject';
+
+create function betweenrows.columns_visible(relation oid, numbers smallint[]) returns boolean
+    language c stable parallel safe as 'MODULE_PATHNAME', 'columns_visible_wrapper';
+comment on function betweenrows.columns_visible(oid, smallint[]) is
+    'whether all these columns exist for the current subject; 0 among them stands for any of the table';
+
+create function betweenrows.type_visible(type oid) returns boolean
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'type_visible_wrapper';
+comment on function betweenrows.type_visible(oid) is 'whether a type is not the row type of a table that is hidden';
+
+create function betweenrows.object_visible(class oid, object oid, part integer) returns boolean
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'object_visible_wrapper';
+comment on function betweenrows.object_visible(oid, oid, integer) is
+    'whether an object neither is nor names anything that is hidden';
+
+create function betweenrows.statistics_visible(relation oid, number smallint) returns boolean
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'statistics_visible_wrapper';
+comment on function betweenrows.statistics_visible(oid, smallint) is
+    'whether the current subject sees all rows of a table and the raw values of a column';
+
+create function betweenrows.extended_statistics_visible(statistics oid) returns boolean
+    language c stable strict parallel safe as 'MODULE_PATHNAME', 'extended_statistics_visible_wrapper';
+comment on function betweenrows.extended_statistics_visible(oid) is
+    'whether the current subject sees all rows and the raw values that statistics were made of';

@@ -110,20 +110,29 @@ impl Governance {
         if matches!(schema.as_str(), "pg_catalog" | "information_schema") && pg::is_builtin(relid) {
             return Self::plain(relid, State::Open);
         }
-        let facts = relation::columns(relid);
+        let has_children = relation::has_children(relid);
         let mut related = relation::ancestors(relid);
         let ancestors: Vec<(String, String)> = related.iter().filter_map(|parent| pg::relation_name(*parent)).collect();
-        let names: Vec<&str> = facts.iter().filter(|c| !c.dropped).map(|c| c.name.as_str()).collect();
-        let target = Relation {
+        let mut target = Relation {
             schema: &schema,
             name: &name,
             ancestors: &ancestors,
-            columns: &names,
+            columns: &[],
         };
         let applicable = session.subject.applicable(&session.catalog);
+        // Columns do not matter where no policy is about the relation or its kin: a database has many such tables, and all
+        // are asked for when a client lists them.
+        let alone = related.is_empty() && !has_children;
+        let facts = if alone && !applicable.iter().any(|entry| target.is_governed_by(entry.policy)) {
+            Vec::new()
+        } else {
+            relation::columns(relid)
+        };
+        let names: Vec<&str> = facts.iter().filter(|c| !c.dropped).map(|c| c.name.as_str()).collect();
+        target.columns = &names;
         let decision = decide::decide(session.catalog.access_mode, &applicable, &target);
         let mut governance = Self::from_decision(session, relid, facts, &decision);
-        if relation::has_children(relid) {
+        if has_children {
             let descendants = relation::descendants(relid);
             governance.exceptions = descendants
                 .iter()

@@ -33,7 +33,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Oid};
 use policy::attribute;
-use policy::model::{AccessMode, Assignment, Id, Policy};
+use policy::model::{AccessMode, Assignment, Id, Policy, PolicyType};
 use policy::roles::RoleGraph;
 
 use self::governance::Governance;
@@ -108,6 +108,24 @@ impl Session {
         let made = Rc::new(Governance::decide(self, relid));
         CACHE.with_borrow_mut(|cache| cache.relations.insert(key, made.clone()));
         made
+    }
+
+    /// Whether a table or column may not exist for the subject.
+    pub(crate) fn may_hide(&self) -> bool {
+        let hides = |policy: &Policy| {
+            matches!(
+                policy.policy_type,
+                PolicyType::ColumnAllow | PolicyType::ColumnDeny | PolicyType::TableDeny
+            )
+        };
+        !self.subject.is_active
+            || self.catalog.access_mode == AccessMode::PolicyRequired
+            || self.subject.policies(&self.catalog).any(hides)
+    }
+
+    /// Whether anything may be restricted for the subject.
+    pub(crate) fn may_restrict(&self) -> bool {
+        self.may_hide() || self.subject.policies(&self.catalog).next().is_some()
     }
 
     /// Whether the subject is a member of `betweenrows_auditor` or `betweenrows_admin`.

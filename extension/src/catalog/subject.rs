@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use pgrx::pg_sys::Oid;
 use policy::attribute::{self, Value};
 use policy::decide::{self, Applicable};
-use policy::model::Id;
+use policy::model::{Id, Policy};
 use serde_json::Map;
 
 use super::{Catalog, load};
@@ -112,6 +112,11 @@ impl Subject {
                 fires: true,
             })
             .collect()
+    }
+
+    /// The policies that apply to this subject, in any order.
+    pub(crate) fn policies<'a>(&'a self, catalog: &'a Catalog) -> impl Iterator<Item = &'a Policy> {
+        self.applicable.iter().map(|(index, ..)| &catalog.policies[*index])
     }
 
     /// The index into the catalog's policies of the `index`-th applicable policy.

@@ -15,6 +15,7 @@ use crate::catalog::governance::State;
 use crate::catalog::{self, epoch};
 use crate::errors;
 use crate::pg::list;
+use crate::visibility;
 
 /// Checks a plan that is about to run.
 ///
@@ -37,7 +38,7 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).rtekind != RTEKind::RTE_RELATION {
             continue;
         }
-        if session.governance((*rte).relid).state == State::Open {
+        if session.governance((*rte).relid).state == State::Open && !visibility::filters(&session, (*rte).relid) {
             continue;
         }
         if (*rte).enrname.is_null() {

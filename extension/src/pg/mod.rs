@@ -1,6 +1,7 @@
 //! FFI helpers, and every difference between PostgreSQL majors.
 
 pub(crate) mod compat;
+pub(crate) mod depend;
 pub(crate) mod list;
 pub(crate) mod nodes;
 pub(crate) mod relation;

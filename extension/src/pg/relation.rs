@@ -66,9 +66,24 @@ unsafe fn number_of_attributes(relid: Oid) -> i16 {
     number
 }
 
-fn kind(relid: Oid) -> u8 {
+/// The relation's kind as pg_class has it, 0 when it has gone away.
+pub(crate) fn kind(relid: Oid) -> u8 {
     // SAFETY: a syscache lookup, 0 for a missing relation.
     unsafe { pg_sys::get_rel_relkind(relid) as u8 }
+}
+
+/// The TOAST table of a relation, invalid when it has none.
+pub(crate) fn toast_table(relid: Oid) -> Oid {
+    // SAFETY: the tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as _, Datum::from(relid));
+        if tuple.is_null() {
+            return Oid::INVALID;
+        }
+        let toast = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).reltoastrelid;
+        pg_sys::ReleaseSysCache(tuple);
+        toast
+    }
 }
 
 /// Whether policies can be about this kind of relation.
@@ -185,18 +200,41 @@ pub(crate) fn generated_from(relid: Oid, attno: i16) -> Vec<i16> {
 
 /// The columns of a unique, primary key or exclusion constraint.
 pub(crate) fn constraint_columns(constraint: Oid) -> Vec<i16> {
-    // SAFETY: syscache lookups; the index tuple is read before it is released.
+    // SAFETY: a syscache lookup.
+    let index = unsafe { pg_sys::get_constraint_index(constraint) };
+    index_keys(index).map_or_else(Vec::new, |(_, columns)| columns)
+}
+
+/// The table of an index and what it stores: attribute numbers, 0 for an expression. `None` when it has gone away.
+pub(crate) fn index_keys(index: Oid) -> Option<(Oid, Vec<i16>)> {
+    // SAFETY: the tuple is read before it is released; the key vector is its last fixed field and has `indnatts` entries.
     unsafe {
-        let index = pg_sys::get_constraint_index(constraint);
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID as _, Datum::from(index));
         if tuple.is_null() {
-            return Vec::new();
+            return None;
         }
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_index>();
         let keys = (*form).indkey.values.as_ptr();
-        let columns = (0..(*form).indnatts as usize).map(|index| *keys.add(index)).collect();
+        let columns = (0..(*form).indnatts as usize).map(|key| *keys.add(key)).collect();
+        let table = (*form).indrelid;
         pg_sys::ReleaseSysCache(tuple);
-        columns
+        Some((table, columns))
+    }
+}
+
+/// Whether an index covers only rows that fulfil a condition.
+pub(crate) fn has_index_predicate(index: Oid) -> bool {
+    // SAFETY: the tuple is read before it is released.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::INDEXRELID as _;
+        let tuple = pg_sys::SearchSysCache1(cache, Datum::from(index));
+        if tuple.is_null() {
+            return false;
+        }
+        let mut is_null = true;
+        pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_index_indpred as _, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        !is_null
     }
 }
 

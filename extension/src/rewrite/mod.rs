@@ -153,15 +153,14 @@ impl Rewriter {
             },
             _ => return,
         };
-        if (*rte).rtekind == RTEKind::RTE_RELATION && crate::visibility::filters(&self.session, relid) {
-            self.filter_catalog(query, index, relid);
-            return;
-        }
         let governance = self.session.governance(relid);
         let waived = self.is_waived(query, rte);
         match governance.state {
-            State::Open => return,
-            State::Reserved if waived => return self.prove(rte),
+            State::Open => return self.filter_catalog(query, index, relid),
+            State::Reserved if waived => {
+                self.prove(rte);
+                return self.filter_catalog(query, index, relid);
+            }
             State::Reserved => errors::reserved_relation(),
             State::Inactive => errors::inactive_user(),
             State::Broken => errors::policy_unusable(),

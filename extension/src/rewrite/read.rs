@@ -9,6 +9,7 @@ use crate::catalog::governance::Governance;
 use crate::expression::instantiate;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{compat, list, nodes, relation};
+use crate::visibility;
 
 /// A column of a Var's relation that is no user column: system columns and the whole row (0).
 struct Extra {
@@ -82,17 +83,19 @@ impl Rewriter {
         (*rte).securityQuals = std::ptr::null_mut();
     }
 
-    /// Filters a system catalog so that what is hidden is not found in it.
+    /// Filters a system catalog so that what is hidden is not found in it. Other relations are left alone.
     ///
     /// # Safety
-    /// Entry `index` of `query` is that catalog.
+    /// Entry `index` of `query` reads `relid`.
     pub(super) unsafe fn filter_catalog(&self, query: *mut Query, index: usize, relid: Oid) {
-        if index == (*query).resultRelation as usize {
-            // Only superusers, who are exempt, can write to system catalogs.
+        if !visibility::filters(&self.session, relid) {
             return;
         }
         let rte = nodes::rte(query, index);
-        for filter in crate::visibility::quals(&self.session, relid, index as i32) {
+        self.prove(rte);
+        // Only superusers, who are exempt, can write to system catalogs.
+        if index != (*query).resultRelation as usize {
+            let filter = visibility::quals(&self.session, relid, index as i32);
             (*rte).securityQuals = pg_sys::lcons(filter.cast(), (*rte).securityQuals);
         }
     }
