@@ -5,9 +5,20 @@ CREATE DATABASE regress_betweenrows_apply;
 \c regress_betweenrows_apply
 CREATE EXTENSION betweenrows;
 CREATE TABLE orders (id int, org text);
-CREATE FUNCTION catalog_hash() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
-    SELECT md5(string_agg(query_to_xml(format('SELECT * FROM betweenrows.%I t ORDER BY t::text', c.relname), true, true, '')::text, '' ORDER BY c.relname))
-      FROM pg_class c WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind = 'r' $$;
+CREATE FUNCTION catalog_hash() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    relation regclass;
+    content text;
+    hash text := '';
+BEGIN
+    FOR relation IN
+        SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind = 'r' ORDER BY c.relname
+    LOOP
+        EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY t::text) FROM %s t', relation) INTO content;
+        hash := md5(concat(hash, relation, content));
+    END LOOP;
+    RETURN hash;
+END $$;
 SELECT betweenrows.export();
 SELECT * FROM betweenrows.apply(betweenrows.export());
 
@@ -32,6 +43,7 @@ SELECT catalog_hash() AS before \gset
 SELECT * FROM betweenrows.apply(:'document', dry_run => true);
 SELECT catalog_hash() = :'before' AS unchanged;
 SELECT * FROM betweenrows.apply(:'document');
+SELECT catalog_hash() = :'before' AS unchanged;
 SELECT * FROM betweenrows.apply(:'document');
 SELECT jsonb_pretty(betweenrows.export());
 -- What was exported is what is there.

@@ -5,10 +5,21 @@ CREATE DATABASE regress_betweenrows_hostile;
 \c regress_betweenrows_hostile
 CREATE EXTENSION betweenrows;
 CREATE TABLE orders (id int PRIMARY KEY, org text);
-CREATE FUNCTION catalog_hash() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$
-    SELECT md5(string_agg(query_to_xml(format('SELECT * FROM betweenrows.%I t ORDER BY t::text', c.relname), true, true, '')::text, '' ORDER BY c.relname)
-               || (SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles))
-      FROM pg_class c WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind = 'r' $$;
+CREATE FUNCTION catalog_hash() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    relation regclass;
+    content text;
+    hash text := '';
+BEGIN
+    FOR relation IN
+        SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind = 'r' ORDER BY c.relname
+    LOOP
+        EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY t::text) FROM %s t', relation) INTO content;
+        hash := md5(concat(hash, relation, content));
+    END LOOP;
+    hash := md5(hash || (SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles));
+    RETURN hash;
+END $$;
 CREATE FUNCTION attempt(call text, OUT code text, OUT message text, OUT detail text) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE 'SELECT * FROM betweenrows.' || call;

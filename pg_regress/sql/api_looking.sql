@@ -29,6 +29,8 @@ SELECT betweenrows.filter_rows('customers', 'true', 'permitted');
 SELECT betweenrows.alter_policy('permitted', definition => '{"filter_expression": "org = {user.tenant}", "mode": "permissive"}');
 SELECT betweenrows.deny_table('plain', 'idle');
 SELECT betweenrows.unassign_policy('idle');
+SELECT betweenrows.create_policy('nowhere', 'table_deny', '[{"schemas": ["publik"], "tables": ["*"]}]') IS NOT NULL AS created;
+SELECT betweenrows.assign_policy('nowhere') IS NOT NULL AS assigned;
 
 -- Membership in the PostgreSQL role counts, the role's parent too; of two masks the nearer one wins.
 SELECT * FROM betweenrows.effective_policies('regress_api_alice');

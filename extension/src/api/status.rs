@@ -104,7 +104,15 @@ fn attribute_definitions(catalog: &Catalog, findings: &mut Findings) {
 }
 
 fn policies(catalog: &Catalog, findings: &mut Findings) {
+    let relations = relations::all();
     for policy in catalog.policies.iter().filter(|policy| policy.is_enabled) {
+        if let Targets::Valid(targets) = &policy.targets
+            && !relations
+                .iter()
+                .any(|relation| targets.iter().any(|target| relation.matches(target)))
+        {
+            findings.warning("policy", &policy.name, "no relation matches its targets");
+        }
         if let Some(problem) = problem(catalog, policy) {
             findings.error("policy", &policy.name, problem);
         } else if !catalog
