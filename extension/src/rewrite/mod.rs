@@ -8,6 +8,7 @@ pub(crate) mod inline;
 pub(crate) mod naming;
 mod read;
 pub(crate) mod safety;
+mod volatile;
 mod whole_row;
 mod write;
 
@@ -104,6 +105,9 @@ impl Rewriter {
     /// `query` is a rewritten query that may be modified.
     unsafe fn query(&self, query: *mut Query) {
         pg_sys::check_stack_depth();
+        if self.barrier {
+            volatile::delay_conditions(query);
+        }
         for cte in list::iter::<pg_sys::CommonTableExpr>((*query).cteList) {
             self.query((*cte).ctequery.cast());
         }
