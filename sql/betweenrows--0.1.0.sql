@@ -159,17 +159,19 @@ comment on table betweenrows.exempt_roles is 'PostgreSQL roles that no policy ap
 create table betweenrows.trusted_objects (
     id uuid primary key default pg_catalog.gen_random_uuid(),
     kind text not null check (kind in ('view', 'function')),
+    schema_name text collate "C" not null,
+    object_name text collate "C" not null,
     identity text collate "C" not null,
     owner text not null,
-    fingerprint text not null,
+    definition text not null,
     created_by text not null default session_user,
     created_at timestamptz not null default now(),
     unique (kind, identity)
 );
 comment on table betweenrows.trusted_objects is 'views and functions whose statements are not governed';
 comment on column betweenrows.trusted_objects.identity is 'name, schema-qualified and with argument types';
-comment on column betweenrows.trusted_objects.fingerprint is
-    'hash of what was trusted: the trust ends when the object or its owner changes';
+comment on column betweenrows.trusted_objects.definition is
+    'what was trusted: the trust ends when the object or its owner changes';
 
 create table betweenrows.settings (
     id uuid primary key default pg_catalog.gen_random_uuid(),
@@ -437,6 +439,12 @@ create function betweenrows.exempt_role(role text, exempt boolean default true) 
     language c security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'exempt_role_wrapper';
 comment on function betweenrows.exempt_role(text, boolean) is 'exempts exactly this PostgreSQL role from all policies, or ends that';
+
+create function betweenrows.trust(object text, trusted boolean default true) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'trust_wrapper';
+comment on function betweenrows.trust(text, boolean) is
+    'lets what a view, or a function of an exempt owner, does itself run ungoverned, until it changes';
 
 -- Documents --------------------------------------------------------------------------------------------------------
 

@@ -218,6 +218,16 @@ pub(crate) fn stale_version(name: &str, expected: i32, found: i32) -> ! {
     )
 }
 
+/// A view or function that trusting would not make safe (55000).
+pub(crate) fn not_trustworthy(object: &str, problem: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("{object} cannot be trusted"),
+        Some(problem.to_owned()),
+        "Trust a view, or a SECURITY DEFINER function of an exempt owner that sets its search_path.",
+    )
+}
+
 /// Another session changed the same thing at the same time (40001).
 pub(crate) fn concurrent_change(what: &str) -> ! {
     raise(

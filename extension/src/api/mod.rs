@@ -27,6 +27,7 @@ mod settings;
 mod short_forms;
 mod sql;
 mod status;
+mod trust;
 mod users;
 mod validate_expression;
 mod whoami;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{relations, settings, sql};
 use crate::catalog::{self, Catalog};
 use crate::expression::validate;
+use crate::guard::trust;
 use crate::{identity, pg};
 
 /// See the comment on the SQL function.
@@ -25,6 +26,7 @@ fn status() -> JsonB {
                 policies(&catalog, &mut findings);
                 attribute_values(&catalog, &mut findings);
                 views(&catalog, &mut findings);
+                trusted_objects(&catalog, &mut findings);
             }
         }
     }
@@ -180,6 +182,34 @@ fn attribute_values(catalog: &Catalog, findings: &mut Findings) {
                 }
                 None => findings.warning("user", &user.username, format!("attributes.{key}: has no definition")),
             }
+        }
+    }
+}
+
+/// Trust that has ended stays on record until it is given anew or taken away.
+fn trusted_objects(catalog: &Catalog, findings: &mut Findings) {
+    #[derive(Deserialize)]
+    struct Trusted {
+        kind: String,
+        schema_name: String,
+        object_name: String,
+        identity: String,
+    }
+    let rows = sql::look(
+        "select to_jsonb(t) from betweenrows.trusted_objects t order by t.kind, t.identity",
+        &[],
+    );
+    for row in rows.into_iter().map(sql::read::<Trusted>) {
+        let holds = trust::Kind::parse(&row.kind).is_some_and(|kind| {
+            trust::find(kind, &row.schema_name, &row.object_name, &row.identity)
+                .is_some_and(|oid| catalog.trusted.contains(&(kind.class(), oid)))
+        });
+        if !holds {
+            findings.warning(
+                "trusted_object",
+                &row.identity,
+                "the trust has ended: the object, its name or its owner has changed since",
+            );
         }
     }
 }

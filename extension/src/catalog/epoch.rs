@@ -36,6 +36,8 @@ thread_local! {
     static COMPILED: Cell<bool> = const { Cell::new(true) };
     static CHANGED: ChangedRelations = const { ChangedRelations::new() };
     static CHANGED_FOR_EXPRESSIONS: ChangedRelations = const { ChangedRelations::new() };
+    /// Views that are trusted as long as they do not change.
+    static TRUSTED_VIEWS: RefCell<Vec<Oid>> = const { RefCell::new(Vec::new()) };
     /// A bit for each bucket that a subject of this session is in.
     static WATCHED: Cell<u16> = const { Cell::new(0) };
 }
@@ -138,6 +140,11 @@ pub(crate) fn watch_bucket(username: &str) {
     WATCHED.set(WATCHED.get() | 1 << bucket(username));
 }
 
+/// Notes the trusted views: a change of one ends the trust.
+pub(crate) fn watch_views(views: Vec<Oid>) {
+    TRUSTED_VIEWS.set(views);
+}
+
 /// Sends the invalidation of the whole catalog at the end of the transaction.
 pub(crate) fn touch() {
     send(|channels| channels.epoch);
@@ -204,6 +211,13 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
             });
             reset_plans();
         }
+    } else if TRUSTED_VIEWS.with(|views| views.try_borrow().map_or(true, |views| views.contains(&relid))) {
+        mark(Stale {
+            catalog: true,
+            subjects: true,
+            relations: true,
+        });
+        reset_plans();
     } else if !CHANGED.with(|changed| changed.note(relid)) {
         mark(Stale {
             relations: true,
