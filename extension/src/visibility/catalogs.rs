@@ -185,7 +185,8 @@ static CATALOGS: &[Catalog] = &[
             ),
         ],
     ),
-    // Rules hold the definitions of views: one that names what is hidden is not shown, its view still is.
+    // Rules hold the definitions of views: one that names what is hidden is not shown, its view still is. A function is
+    // hidden with the tables in its signature or its parsed body.
     names(
         RewriteRelationId,
         &[

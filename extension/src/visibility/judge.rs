@@ -86,12 +86,15 @@ impl Judge {
                 Err(_) => false,
             },
             pg_sys::TypeRelationId => self.type_(object),
-            pg_sys::ProcedureRelationId => self.function(object),
+            pg_sys::ProcedureRelationId => {
+                exists(pg_sys::SysCacheIdentifier::PROCOID, object) && self.statements(class, object)
+            }
+            pg_sys::RewriteRelationId | pg_sys::PolicyRelationId => {
+                self.dependencies(class, object) && self.statements(class, object)
+            }
             pg_sys::AttrDefaultRelationId
             | pg_sys::ConstraintRelationId
             | pg_sys::TriggerRelationId
-            | pg_sys::RewriteRelationId
-            | pg_sys::PolicyRelationId
             | pg_sys::StatisticExtRelationId
             | pg_sys::PublicationRelRelationId => self.dependencies(class, object),
             _ => true,
@@ -155,21 +158,6 @@ impl Judge {
         visible(self, table, 0) && columns.into_iter().all(|attno| visible(self, table, attno))
     }
 
-    /// Whether the types of a function's arguments and result name nothing hidden.
-    fn function(&self, function: Oid) -> bool {
-        if !exists(pg_sys::SysCacheIdentifier::PROCOID, function) {
-            return false;
-        }
-        let mut types: *mut Oid = std::ptr::null_mut();
-        let mut number = 0;
-        // SAFETY: the signature of an existing function is looked up; the types are an array of that length.
-        unsafe {
-            let result = pg_sys::get_func_signature(function, &mut types, &mut number);
-            let arguments = std::slice::from_raw_parts(types, number as usize);
-            self.type_(result) && arguments.iter().all(|argument| self.type_(*argument))
-        }
-    }
-
     /// Whether nothing that the object depends on is hidden. Objects depend on what they belong to and what they name; one
     /// without any dependency does not exist.
     fn dependencies(&self, class: Oid, object: Oid) -> bool {
@@ -178,6 +166,16 @@ impl Judge {
             && used
                 .into_iter()
                 .all(|Object { class, object, part }| self.object(class, object, part))
+    }
+
+    /// As [`Self::dependencies`], for objects that hold whole statements: a stored statement lists all columns of the tables
+    /// in it, used or not.
+    fn statements(&self, class: Oid, object: Oid) -> bool {
+        depend::references(class, object)
+            .into_iter()
+            .all(|Object { class, object, part }| {
+                self.object(class, object, part) && (class != pg_sys::RelationRelationId || self.columns(object, &[0]))
+            })
     }
 }
 
