@@ -79,7 +79,7 @@ unsafe extern "C-unwind" fn planner(
     cursor_options: c_int,
     bound_params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    secure(parse);
+    secure(parse, query_string);
     let frame = frames::enter(Kind::Planner);
     let plan = match NEXT_PLANNER {
         Some(next) => next(parse, query_string, cursor_options, bound_params),
@@ -90,8 +90,8 @@ unsafe extern "C-unwind" fn planner(
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn secure(parse: *mut pg_sys::Query) {
-    if rewrite::secure(parse) {
+unsafe extern "C-unwind" fn secure(parse: *mut pg_sys::Query, query_string: *const c_char) {
+    if rewrite::secure(parse, query_string) {
         // A client can ask for plans to be printed to itself, filters and attribute values included.
         pg_sys::Debug_print_plan = false;
     }

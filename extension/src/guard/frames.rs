@@ -28,6 +28,31 @@ struct Frame {
     address: usize,
     nest_level: i32,
     kind: Kind,
+    surroundings: Surroundings,
+}
+
+/// What was in force when a frame was entered.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings {
+    /// PostgreSQL's mark for queries of referential integrity.
+    pub(crate) referential: bool,
+    /// The top of the error context stack.
+    pub(crate) error_context: *mut pg_sys::ErrorContextCallback,
+}
+
+impl Surroundings {
+    /// What is in force now.
+    pub(crate) fn now() -> Self {
+        let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
+        // SAFETY: reads backend state.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            Surroundings {
+                referential: context & pg_sys::SECURITY_NOFORCE_RLS as i32 != 0,
+                error_context: pg_sys::error_context_stack,
+            }
+        }
+    }
 }
 
 thread_local! {
@@ -47,11 +72,13 @@ pub(crate) fn enter(kind: Kind) -> usize {
     let address = stack_address();
     // SAFETY: reads a counter.
     let nest_level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    let surroundings = Surroundings::now();
     FRAMES.with_borrow_mut(|frames| {
         frames.push(Frame {
             address,
             nest_level,
             kind,
+            surroundings,
         });
         frames.len() - 1
     })
@@ -66,6 +93,11 @@ pub(crate) fn leave(place: usize) {
 /// client.
 pub(crate) fn nested() -> bool {
     FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.kind != Kind::Utility))
+}
+
+/// What was in force when the innermost frame was entered; `None` when there is no frame, as at the end of a transaction.
+pub(crate) fn innermost() -> Option<Surroundings> {
+    FRAMES.with_borrow(|frames| frames.last().map(|frame| frame.surroundings))
 }
 
 /// Whether `planner_hook` is on the stack.

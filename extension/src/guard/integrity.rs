@@ -1,12 +1,15 @@
 //! Genuine referential-integrity queries, which have to see all rows: a foreign key that a filter could break would be no
 //! foreign key.
 //!
-//! Invariant: a query passes only while PostgreSQL's own marker for such queries is set and only when it has the exact shape
-//! of the query that RI triggers issue for an existing constraint. The marker alone is no proof: triggers of the cascaded
-//! table run under it too, and their statements are judged anew.
+//! Invariant: a query passes only when an RI trigger itself issues it, and only when it has the exact shape of the query that
+//! RI triggers issue for an existing constraint. PostgreSQL's own mark for such queries is no proof: triggers of the
+//! cascaded table run under it too, and their statements are judged anew.
+
+use std::ffi::c_char;
 
 use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
 
+use super::frames::{self, Surroundings};
 use crate::pg::relation::ForeignKey;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{list, nodes, relation};
@@ -14,11 +17,9 @@ use crate::pg::{list, nodes, relation};
 /// Whether a query is one of RI's own.
 ///
 /// # Safety
-/// `query` is a valid rewritten query.
-pub(crate) unsafe fn is_referential(query: *mut Query) -> bool {
-    let (mut user, mut context) = (Oid::INVALID, 0);
-    pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-    if context & pg_sys::SECURITY_NOFORCE_RLS as i32 == 0 {
+/// `query` is a valid rewritten query and `query_string` the text that it comes from.
+pub(crate) unsafe fn is_referential(query: *mut Query, query_string: *const c_char) -> bool {
+    if !is_issued_by_trigger(query_string) {
         return false;
     }
     let Some(relid) = only_relation(query) else {
@@ -38,6 +39,28 @@ pub(crate) unsafe fn is_referential(query: *mut Query) -> bool {
             CmdType::CMD_UPDATE => key.compares(relid, false, &columns) && sets_key(query, key),
             _ => false,
         })
+}
+
+/// Whether the statement that is being planned is issued by an RI trigger itself: nothing but RI sets the mark, so it does
+/// when the mark was set since the innermost frame was entered. Below a frame that was entered under the mark, inside one of
+/// RI's queries, only SPI's entry may have come onto the error context stack since then: what a user wrote is run by a
+/// language, which has an entry of its own.
+unsafe fn is_issued_by_trigger(query_string: *const c_char) -> bool {
+    let now = Surroundings::now();
+    if !now.referential {
+        return false;
+    }
+    match frames::innermost() {
+        Some(frame) if frame.referential => {
+            let top = now.error_context;
+            // The entry's argument is SPICallbackArg in spi.c, which begins with the statement's text.
+            !top.is_null()
+                && (*top).previous == frame.error_context
+                && !(*top).arg.is_null()
+                && *(*top).arg.cast::<*const c_char>() == query_string
+        }
+        _ => true,
+    }
 }
 
 /// The single relation of a query that has nothing else.

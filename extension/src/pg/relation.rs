@@ -205,6 +205,31 @@ pub(crate) fn constraint_columns(constraint: Oid) -> Vec<i16> {
     index_keys(index).map_or_else(Vec::new, |(_, columns)| columns)
 }
 
+/// The columns of all unique and exclusion indexes of a relation, 0 for an expression.
+pub(crate) fn unique_columns(relid: Oid) -> Vec<i16> {
+    // SAFETY: the relation is open and locked while its list of indexes is copied; each tuple is read before it is released.
+    unsafe {
+        let rel = pg_sys::relation_open(relid, pg_sys::AccessShareLock as _);
+        let indexes = pg_sys::RelationGetIndexList(rel);
+        pg_sys::relation_close(rel, pg_sys::AccessShareLock as _);
+        let decides = |index: Oid| {
+            let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::INDEXRELID as _, Datum::from(index));
+            if tuple.is_null() {
+                return false;
+            }
+            let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_index>();
+            let found = (*form).indisunique || (*form).indisexclusion;
+            pg_sys::ReleaseSysCache(tuple);
+            found
+        };
+        list::iter_oid(indexes)
+            .filter(|index| decides(*index))
+            .filter_map(index_keys)
+            .flat_map(|(_, columns)| columns)
+            .collect()
+    }
+}
+
 /// The table of an index and what it stores: attribute numbers, 0 for an expression. `None` when it has gone away.
 pub(crate) fn index_keys(index: Oid) -> Option<(Oid, Vec<i16>)> {
     // SAFETY: the tuple is read before it is released; the key vector is its last fixed field and has `indnatts` entries.

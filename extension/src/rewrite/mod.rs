@@ -12,7 +12,7 @@ mod volatile;
 mod whole_row;
 mod write;
 
-use std::ffi::CString;
+use std::ffi::{CString, c_char};
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
@@ -37,8 +37,8 @@ pub(crate) struct Rewriter {
 /// Rewrites a statement for whoever asks. Returns whether it reads or writes anything governed.
 ///
 /// # Safety
-/// `query` is a rewritten query that may be modified.
-pub(crate) unsafe fn secure(query: *mut Query) -> bool {
+/// `query` is a rewritten query that may be modified, `query_string` is the text that it comes from.
+pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char) -> bool {
     if !catalog::epoch::is_installed() {
         return false;
     }
@@ -49,7 +49,7 @@ pub(crate) unsafe fn secure(query: *mut Query) -> bool {
     if !touches_governed(&session, query) {
         return false;
     }
-    if integrity::is_referential(query) {
+    if integrity::is_referential(query, query_string) {
         instantiate::mark_proven(query, &session.proof());
         return false;
     }
@@ -105,6 +105,7 @@ impl Rewriter {
     /// `query` is a rewritten query that may be modified.
     unsafe fn query(&self, query: *mut Query) {
         pg_sys::check_stack_depth();
+        self.refuse_masked_triggers(query);
         if self.barrier {
             volatile::delay_conditions(query);
         }

@@ -238,23 +238,36 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(
 /// Positions in a row without a column list would be counted without the hidden columns: refused, lest values land in the
 /// wrong ones.
 unsafe fn refuse_insert_without_columns(stmt: *mut Node, columns: &[(Oid, Vec<i16>)]) {
+    let refuse_for = |target: *mut RangeVar| {
+        let target = pg_sys::RangeVarGetRelidExtended(
+            target,
+            pg_sys::NoLock as _,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        );
+        if columns.iter().any(|(relid, _)| *relid == target) {
+            errors::unsupported(
+                "INSERT into this relation needs a list of columns",
+                "Name the columns that are to be set.",
+            );
+        }
+    };
     walk::walk_raw(analysed_statement(stmt), &mut |node, _| {
         if nodes::is_a(node, NodeTag::T_InsertStmt) {
             let insert = node.cast::<pg_sys::InsertStmt>();
             if (*insert).cols.is_null() && !(*insert).selectStmt.is_null() {
-                let target = pg_sys::RangeVarGetRelidExtended(
-                    (*insert).relation,
-                    pg_sys::NoLock as _,
-                    pg_sys::RVROption::RVR_MISSING_OK,
-                    None,
-                    std::ptr::null_mut(),
-                );
-                if columns.iter().any(|(relid, _)| *relid == target) {
-                    errors::unsupported(
-                        "INSERT into this relation needs a list of columns",
-                        "Name the columns that are to be set.",
-                    );
-                }
+                refuse_for((*insert).relation);
+            }
+        } else if nodes::is_a(node, NodeTag::T_MergeStmt) {
+            let merge = node.cast::<pg_sys::MergeStmt>();
+            let inserts_by_position = list::iter::<pg_sys::MergeWhenClause>((*merge).mergeWhenClauses).any(|clause| {
+                (*clause).commandType == pg_sys::CmdType::CMD_INSERT
+                    && (*clause).targetList.is_null()
+                    && !(*clause).values.is_null()
+            });
+            if inserts_by_position {
+                refuse_for((*merge).relation);
             }
         }
         Walk::Into

@@ -3,11 +3,11 @@
 //! Invariant: only visible rows are changed, new rows fulfil the filters, no masked value is written back, and nothing that
 //! the statement computes from the old row sees a raw value.
 
-use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, WCOKind, WithCheckOption};
+use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry, WCOKind, WithCheckOption};
 use policy::model::Definition;
 
 use super::Rewriter;
-use crate::catalog::governance::{Governance, Reading};
+use crate::catalog::governance::{Governance, Reading, State};
 use crate::errors;
 use crate::expression::instantiate;
 use crate::pg::walk::{self};
@@ -27,7 +27,7 @@ impl Rewriter {
         }
         self.refuse_masked_writes(query, index, governance, waived);
         if !(*query).onConflict.is_null() {
-            self.refuse_masked_arbiters(query, governance, waived);
+            self.refuse_masked_arbiters(query, index, governance, waived);
         }
         if governance.alters_columns(waived) {
             self.mask_target(query, index, governance, waived);
@@ -36,19 +36,93 @@ impl Rewriter {
         self.check_new_rows(query, index, governance);
     }
 
+    /// INSTEAD OF triggers get rows as the subject reads them, and would write masks back or act on them.
+    ///
+    /// # Safety
+    /// `query` was not rewritten yet, at no level.
+    pub(super) unsafe fn refuse_masked_triggers(&self, query: *mut Query) {
+        let reads_row = matches!(
+            (*query).commandType,
+            CmdType::CMD_UPDATE | CmdType::CMD_DELETE | CmdType::CMD_MERGE
+        );
+        if !reads_row || (*query).resultRelation == 0 {
+            return;
+        }
+        let target = nodes::rte(query, (*query).resultRelation as usize);
+        if (*target).rtekind != RTEKind::RTE_RELATION || !relation::is_view((*target).relid) {
+            return;
+        }
+        for rte in list::iter::<RangeTblEntry>((*query).rtable) {
+            if (*rte).rtekind == RTEKind::RTE_SUBQUERY
+                && compat::view_of_subquery(rte) == Some((*target).relid)
+                && self.reads_altered_columns((*rte).subquery)
+            {
+                errors::unsupported(
+                    "cannot modify a view whose triggers would get masked values",
+                    "Modify the table that the view selects from.",
+                );
+            }
+        }
+    }
+
+    /// Whether a query uses a column, at any level, that the subject does not read raw.
+    unsafe fn reads_altered_columns(&self, query: *mut Query) -> bool {
+        // A join's entry lists all columns of both sides, used or not.
+        walk::any_query(query, &mut |query| {
+            walk::walk_query(query, pg_sys::QTW_IGNORE_JOINALIASES, &mut |node, level| {
+                if nodes::is_a(node, NodeTag::T_Var) && self.is_altered(query, node.cast(), level) {
+                    walk::Walk::Stop
+                } else {
+                    walk::Walk::Into
+                }
+            })
+        })
+    }
+
+    /// Whether a Var, found `level` levels below `query`, is a column of `query`'s own relations that is not read raw.
+    unsafe fn is_altered(&self, query: *mut Query, var: *mut pg_sys::Var, level: u32) -> bool {
+        let entries = list::len((*query).rtable);
+        let Some(index) = usize::try_from((*var).varno)
+            .ok()
+            .filter(|index| (1..=entries).contains(index))
+        else {
+            return false;
+        };
+        if (*var).varlevelsup != level {
+            return false;
+        }
+        let (rte, attno) = (nodes::rte(query, index), (*var).varattno);
+        match (*rte).rtekind {
+            RTEKind::RTE_RELATION => {
+                let governance = self.session.governance((*rte).relid);
+                let waived = self.is_waived(query, rte);
+                governance.state == State::Governed
+                    && match attno {
+                        0 => governance.alters_columns(waived),
+                        _ => readings(&governance, attno, waived).any(|reading| reading != Reading::Raw),
+                    }
+            }
+            RTEKind::RTE_JOIN => {
+                let stands_for = |alias: *mut Node| {
+                    walk::walk(alias, &mut |node, depth| {
+                        if nodes::is_a(node, NodeTag::T_Var) && self.is_altered(query, node.cast(), depth) {
+                            walk::Walk::Stop
+                        } else {
+                            walk::Walk::Into
+                        }
+                    })
+                };
+                list::iter::<Node>((*rte).joinaliasvars)
+                    .enumerate()
+                    .any(|(place, alias)| (attno == 0 || place + 1 == attno as usize) && stands_for(alias))
+            }
+            _ => false,
+        }
+    }
+
     /// A masked column may be set only where the mask says so, a hidden one never.
     unsafe fn refuse_masked_writes(&self, query: *mut Query, index: usize, governance: &Governance, waived: bool) {
-        let Some(permissions) = compat::permissions(query, nodes::rte(query, index)) else {
-            return;
-        };
-        let written = pg_sys::bms_union(permissions.inserted, permissions.updated);
-        let mut member = -1;
-        loop {
-            member = pg_sys::bms_next_member(written, member);
-            if member < 0 {
-                return;
-            }
-            let attno = (member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16;
+        for attno in written_columns(query, index) {
             for reading in readings(governance, attno, waived) {
                 match reading {
                     Reading::Raw | Reading::Blank => {}
@@ -71,7 +145,7 @@ impl Rewriter {
     }
 
     /// Whether a row conflicts tells whether a value exists, so that indexes on masked columns are no arbiters.
-    unsafe fn refuse_masked_arbiters(&self, query: *mut Query, governance: &Governance, waived: bool) {
+    unsafe fn refuse_masked_arbiters(&self, query: *mut Query, index: usize, governance: &Governance, waived: bool) {
         let conflict = (*query).onConflict;
         let mut columns = Vec::new();
         if (*conflict).constraint != Oid::INVALID {
@@ -84,6 +158,15 @@ impl Rewriter {
                 }
                 walk::Walk::Into
             });
+        }
+        if (*conflict).constraint == Oid::INVALID && (*conflict).arbiterElems.is_null() {
+            // Every unique index decides: of their columns only those matter that the statement gives values for.
+            let written = written_columns(query, index);
+            columns = relation::unique_columns(governance.relid);
+            columns.retain(|attno| *attno == 0 || written.contains(attno));
+            if columns.contains(&0) {
+                columns = written;
+            }
         }
         let whole_row = columns.contains(&0) && governance.alters_columns(waived);
         if whole_row
@@ -196,12 +279,9 @@ impl Rewriter {
             );
         }
         if conflict {
-            self.add_check(
-                query,
-                governance,
-                WCOKind::WCO_RLS_CONFLICT_CHECK,
-                self.filter(governance, varno),
-            );
+            let filter = self.filter(governance, varno);
+            protect_conflict_condition((*query).onConflict, filter);
+            self.add_check(query, governance, WCOKind::WCO_RLS_CONFLICT_CHECK, filter);
         }
     }
 
@@ -216,6 +296,41 @@ impl Rewriter {
         (*check).cascaded = false;
         (*query).hasSubLinks |= instantiate::has_sublinks(qual);
         (*query).withCheckOptions = pg_sys::lcons(check.cast(), (*query).withCheckOptions);
+    }
+}
+
+/// Keeps the condition of DO UPDATE from rows that are not visible: the executor asks it before it checks the row, and an
+/// answer of no would even spare the check.
+unsafe fn protect_conflict_condition(conflict: *mut pg_sys::OnConflictExpr, filter: *mut Node) {
+    if filter.is_null() || (*conflict).onConflictWhere.is_null() {
+        return;
+    }
+    let when = nodes::make::<pg_sys::CaseWhen>(NodeTag::T_CaseWhen);
+    (*when).expr = nodes::copy(filter).cast();
+    (*when).result = (*conflict).onConflictWhere.cast();
+    (*when).location = -1;
+    let case = nodes::make::<pg_sys::CaseExpr>(NodeTag::T_CaseExpr);
+    (*case).casetype = pg_sys::BOOLOID;
+    (*case).args = list::of(when);
+    (*case).defresult = nodes::boolean(true).cast();
+    (*case).location = -1;
+    (*conflict).onConflictWhere = case.cast();
+}
+
+/// The columns of the result relation that the statement itself gives values for, not those that defaults fill.
+unsafe fn written_columns(query: *mut Query, index: usize) -> Vec<i16> {
+    let Some(permissions) = compat::permissions(query, nodes::rte(query, index)) else {
+        return Vec::new();
+    };
+    let written = pg_sys::bms_union(permissions.inserted, permissions.updated);
+    let mut columns = Vec::new();
+    let mut member = -1;
+    loop {
+        member = pg_sys::bms_next_member(written, member);
+        if member < 0 {
+            return columns;
+        }
+        columns.push((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
     }
 }
 
