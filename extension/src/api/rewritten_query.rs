@@ -1,6 +1,6 @@
 //! `betweenrows.rewritten_query`: what would run for a user, as SQL.
 
-use pgrx::pg_sys::{self, NodeTag, Oid, Query, RawStmt};
+use pgrx::pg_sys::{self, NodeTag, Query, RawStmt};
 use pgrx::prelude::*;
 
 use crate::catalog::{self, Session};
@@ -27,9 +27,11 @@ fn rewritten_query(query: Option<&str>, username: Option<&str>) -> String {
     };
     let session =
         catalog::session_of(role).filter(|session| !identity::is_exempt(&session.catalog, session.subject.role));
-    let _assumed = Assumed::enter(role, session.clone());
+    let _assumed = Assumed::enter(session.clone());
+    // Analysis may run code, such as the check of a domain that a literal is of: that runs with the caller's rights, not
+    // with those of the extension or of the user that the statement is shown for.
     // SAFETY: parses, analyses and rewrites in the current memory context, as PostgreSQL does for a statement.
-    unsafe { rewritten(query, session) }
+    pg::with_rights_of(own, || unsafe { rewritten(query, session) })
 }
 
 unsafe fn rewritten(text: &str, session: Option<Session>) -> String {
@@ -60,32 +62,18 @@ unsafe fn rewritten(text: &str, session: Option<Session>) -> String {
     texts.join(";\n")
 }
 
-/// Another subject and its rights, until dropped.
-struct Assumed {
-    user: Oid,
-    context: i32,
-}
+/// Another subject, until dropped.
+struct Assumed;
 
 impl Assumed {
-    fn enter(role: Oid, session: Option<Session>) -> Self {
-        let mut assumed = Assumed {
-            user: Oid::INVALID,
-            context: 0,
-        };
-        // SAFETY: the previous user is put back when this value is dropped; PostgreSQL does the same for an index's owner.
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut assumed.user, &mut assumed.context);
-            pg_sys::SetUserIdAndSecContext(role, assumed.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
-        }
+    fn enter(session: Option<Session>) -> Self {
         catalog::assume(Some(session));
-        assumed
+        Assumed
     }
 }
 
 impl Drop for Assumed {
     fn drop(&mut self) {
         catalog::assume(None);
-        // SAFETY: puts back what was read before.
-        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) };
     }
 }

@@ -352,9 +352,8 @@ impl Rewriter {
 /// Whether being hidden by default does not count for a relation that is read with the rights of `reader` (invalid: the
 /// current user): exempt roles are waived, other roles when the relation exists for them.
 pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool {
-    // SAFETY: reads backend state.
     let reader = if reader == Oid::INVALID {
-        unsafe { pg_sys::GetUserId() }
+        current_role(session)
     } else {
         reader
     };
@@ -366,6 +365,15 @@ pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool 
     }
     let theirs: Rc<Governance> = session.of_role(reader).governance(relid);
     theirs.state == State::Open || (theirs.exists(false) && theirs.hidden_columns(false).next().is_none())
+}
+
+/// The role with whose rights the statement runs, or would run when it is only shown for somebody.
+fn current_role(session: &Session) -> Oid {
+    if catalog::is_assumed() {
+        return session.subject.role;
+    }
+    // SAFETY: reads backend state.
+    unsafe { pg_sys::GetUserId() }
 }
 
 /// `tableoid = relid`, or `<>`.
