@@ -55,6 +55,7 @@ static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
+static mut NEXT_FMGR: pg_sys::fmgr_hook_type = None;
 static mut NEXT_NEEDS_FMGR: pg_sys::needs_fmgr_hook_type = None;
 
 unsafe extern "C-unwind" fn post_parse_analyze(
@@ -197,7 +198,29 @@ unsafe fn utility_kind(pstmt: *mut pg_sys::PlannedStmt) -> Kind {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn needs_fmgr(function: pg_sys::Oid) -> bool {
-    NEXT_NEEDS_FMGR.is_some_and(|next| next(function)) || rewrite::inline::must_not_inline(function)
+    NEXT_NEEDS_FMGR.is_some_and(|next| next(function))
+        || rewrite::inline::must_not_inline(function)
+        || guard::trust::must_be_noted(function)
+}
+
+unsafe extern "C-unwind" fn fmgr(
+    event: pg_sys::FmgrHookEventType::Type,
+    flinfo: *mut pg_sys::FmgrInfo,
+    arg: *mut pg_sys::Datum,
+) {
+    if let Some(next) = NEXT_FMGR {
+        next(event, flinfo, arg);
+    }
+    called(event, (*flinfo).fn_oid);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn called(event: pg_sys::FmgrHookEventType::Type, function: pg_sys::Oid) {
+    if event == pg_sys::FmgrHookEventType::FHET_START {
+        guard::trust::function_started(function);
+    } else {
+        frames::leave_function(function);
+    }
 }
 
 /// Installs the hooks. Called once, at server start.
@@ -216,6 +239,8 @@ pub(crate) fn init() {
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
         NEXT_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
+        NEXT_FMGR = pg_sys::fmgr_hook;
+        pg_sys::fmgr_hook = Some(fmgr);
         NEXT_NEEDS_FMGR = pg_sys::needs_fmgr_hook;
         pg_sys::needs_fmgr_hook = Some(needs_fmgr);
     }

@@ -22,6 +22,13 @@ pub(crate) enum Kind {
     Routine,
     /// Any other utility statement.
     Utility,
+    /// A function that was trusted, or one that was called below such a function.
+    Function {
+        /// The function.
+        function: pg_sys::Oid,
+        /// Whether statements issued directly in this frame are not governed.
+        trusted: bool,
+    },
 }
 
 struct Frame {
@@ -103,6 +110,37 @@ pub(crate) fn innermost() -> Option<Surroundings> {
 /// Whether `planner_hook` is on the stack.
 pub(crate) fn planning() -> bool {
     FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.kind == Kind::Planner))
+}
+
+/// Whether the statement that is planned or started now is issued directly by a trusted function. Triggers, casts and
+/// functions below it run inside frames of their own.
+pub(crate) fn in_trusted_function() -> bool {
+    FRAMES.with_borrow(|frames| {
+        frames
+            .last()
+            .is_some_and(|frame| matches!(frame.kind, Kind::Function { trusted: true, .. }))
+    })
+}
+
+/// Whether a trusted function is on the stack, at any depth.
+pub(crate) fn below_trusted_function() -> bool {
+    FRAMES.with_borrow(|frames| {
+        frames
+            .iter()
+            .any(|frame| matches!(frame.kind, Kind::Function { trusted: true, .. }))
+    })
+}
+
+/// Takes the innermost frame of a function off the list, and with it whatever was left inside it.
+pub(crate) fn leave_function(function: pg_sys::Oid) {
+    FRAMES.with_borrow_mut(|frames| {
+        let place = frames
+            .iter()
+            .rposition(|frame| matches!(frame.kind, Kind::Function { function: of, .. } if of == function));
+        if let Some(place) = place {
+            frames.truncate(place);
+        }
+    });
 }
 
 /// The number of executor frames.

@@ -9,7 +9,8 @@ use pgrx::direct_function_call;
 use pgrx::pg_sys::{self, Oid};
 use pgrx::prelude::*;
 
-use crate::catalog::epoch;
+use crate::catalog::{self, epoch};
+use crate::guard::frames;
 use crate::pg::scan::Row;
 use crate::pg::{self, nodes};
 
@@ -218,4 +219,27 @@ fn with_empty_search_path<R>(f: impl FnOnce() -> R) -> R {
         );
     }
     f()
+}
+
+/// Notes that a function is called that PostgreSQL calls through its security wrapper, which all trusted functions are.
+/// Below a trusted one every function that is not built in is noted, so that what it runs is not taken for the trusted
+/// function's own.
+pub(crate) fn function_started(function: Oid) {
+    if !epoch::is_installed() {
+        return;
+    }
+    let trusted = catalog::current().is_some_and(|session| {
+        session
+            .catalog
+            .trusted
+            .contains(&(pg_sys::ProcedureRelationId, function))
+    });
+    if trusted || frames::below_trusted_function() {
+        frames::enter(frames::Kind::Function { function, trusted });
+    }
+}
+
+/// Whether a function has to be called through the security wrapper, so that [`function_started`] hears of it.
+pub(crate) fn must_be_noted(function: Oid) -> bool {
+    !pg::is_builtin(function) && frames::below_trusted_function()
 }
