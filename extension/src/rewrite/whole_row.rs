@@ -39,10 +39,13 @@ pub(super) unsafe fn replace(query: *mut Query, columns: &[(Oid, Vec<i16>)], pla
             }
             NodeTag::T_Aggref => {
                 let call = node.cast::<pg_sys::Aggref>();
-                // Sorted or distinct arguments are compared by their type's operators.
-                if (*call).aggorder.is_null() && (*call).aggdistinct.is_null() {
-                    let types = (*call).aggargtypes;
-                    replace_aggregated((*call).args, types, (*call).aggfnoid, &row_of);
+                replace_aggregated((*call).args, (*call).aggargtypes, (*call).aggfnoid, &row_of);
+                None
+            }
+            NodeTag::T_NullTest if (*node.cast::<pg_sys::NullTest>()).argisrow => {
+                let test = node.cast::<pg_sys::NullTest>();
+                if let Some(record) = row_of((*test).arg.cast()) {
+                    (*test).arg = record.cast();
                 }
                 None
             }
@@ -75,7 +78,9 @@ unsafe fn replace_aggregated(
     row_of: &dyn Fn(*mut Node) -> Option<*mut Node>,
 ) {
     for (index, target) in list::iter::<pg_sys::TargetEntry>(args).enumerate() {
-        if let Some(record) = row_of((*target).expr.cast())
+        // Sorted and distinct arguments are compared by their type's operators.
+        if (*target).ressortgroupref == 0
+            && let Some(record) = row_of((*target).expr.cast())
             && accepts_record(function, index)
         {
             (*target).expr = record.cast();
