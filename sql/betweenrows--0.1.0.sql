@@ -547,3 +547,10 @@ create function betweenrows.extended_statistics_visible(statistics oid) returns 
     language c stable strict parallel safe as 'MODULE_PATHNAME', 'extended_statistics_visible_wrapper';
 comment on function betweenrows.extended_statistics_visible(oid) is
     'whether the current subject sees all rows and the raw values that statistics were made of';
+
+-- Writing ----------------------------------------------------------------------------------------------------------
+
+-- Part of statements that write to foreign tables. Volatile, so that it is not called before there is a row to refuse.
+create function betweenrows.refuse_row(relation name) returns boolean
+    language c volatile strict as 'MODULE_PATHNAME', 'refuse_row_wrapper';
+comment on function betweenrows.refuse_row(name) is 'raises the error for a new row that does not fulfil the row filters';

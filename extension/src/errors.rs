@@ -78,6 +78,15 @@ pub(crate) fn hidden_column_write() -> ! {
     )
 }
 
+/// A new row that does not fulfil the row filters, of a foreign table (42501): PostgreSQL's own message for other tables.
+pub(crate) fn refused_row(relation: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("new row violates row-level security policy for table \"{relation}\""),
+        None,
+    )
+}
+
 /// A statement kind that cannot be governed (0A000).
 pub(crate) fn unsupported(message: &str, hint: &str) -> ! {
     raise(

@@ -220,6 +220,11 @@ impl Governance {
         }
     }
 
+    /// Whether rows come from another server, be it those of a child.
+    pub(crate) fn reaches_foreign(&self) -> bool {
+        relation::is_foreign(self.relid) || self.related.iter().any(|related| relation::is_foreign(*related))
+    }
+
     /// What the subject gets for the column with this attribute number.
     pub(crate) fn reading(&self, attno: i16, waived: bool) -> Reading {
         match usize::try_from(attno - 1)

@@ -127,3 +127,19 @@ pub(crate) fn var(varno: i32, attno: i16, type_oid: Oid, typmod: i32, collation:
     // SAFETY: allocates a Var.
     unsafe { pg_sys::makeVar(varno as _, attno, type_oid, typmod, collation, 0) }
 }
+
+/// A call of a function of that schema that returns boolean, `None` when there is none for arguments of these types.
+///
+/// # Safety
+/// `args` is NULL or a list of valid expressions.
+pub(crate) unsafe fn call(schema: Oid, function: &CStr, args: *mut pg_sys::List, types: &[Oid]) -> Option<*mut Node> {
+    let schema = pg_sys::makeString(pg_sys::get_namespace_name(schema));
+    let names = super::list::push(
+        super::list::of(schema),
+        pg_sys::makeString(function.as_ptr().cast_mut()),
+    );
+    let function = pg_sys::LookupFuncName(names, types.len() as i32, types.as_ptr(), true);
+    let format = pg_sys::CoercionForm::COERCE_EXPLICIT_CALL;
+    (function != Oid::INVALID)
+        .then(|| pg_sys::makeFuncExpr(function, pg_sys::BOOLOID, args, Oid::INVALID, Oid::INVALID, format).cast())
+}

@@ -4,11 +4,11 @@
 //! value that a mask replaces, at any level of the query, and every governed relation in it carries the proof that the
 //! executor guard asks for. It relies on nothing that the naming layer did.
 
+mod delay;
 pub(crate) mod inline;
 pub(crate) mod naming;
 mod read;
 pub(crate) mod safety;
-mod volatile;
 mod whole_row;
 mod write;
 
@@ -107,7 +107,7 @@ impl Rewriter {
         pg_sys::check_stack_depth();
         self.refuse_masked_triggers(query);
         if self.barrier {
-            volatile::delay_conditions(query);
+            self.delay_conditions(query);
         }
         for cte in list::iter::<pg_sys::CommonTableExpr>((*query).cteList) {
             self.query((*cte).ctequery.cast());
@@ -129,6 +129,17 @@ impl Rewriter {
         // Entries that are appended while we go are made here and need nothing.
         for index in 1..=list::len((*query).rtable) {
             self.entry(query, index);
+        }
+    }
+
+    /// Keeps conditions behind the filters where their place alone does not.
+    unsafe fn delay_conditions(&self, query: *mut Query) {
+        delay::volatile_conditions(query);
+        if (*query).resultRelation > 0 && (*query).commandType != pg_sys::CmdType::CMD_INSERT {
+            let target = nodes::rte(query, (*query).resultRelation as usize);
+            if self.session.governance((*target).relid).reaches_foreign() {
+                delay::leaky_conditions(query);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::Rewriter;
 use crate::catalog::governance::Governance;
 use crate::expression::instantiate;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{compat, list, nodes, relation};
+use crate::pg::{compat, list, nodes};
 use crate::visibility;
 
 /// A column of a Var's relation that is no user column: system columns and the whole row (0).
@@ -41,7 +41,7 @@ impl Rewriter {
             (*subquery).hasSubLinks |= instantiate::has_sublinks(filter);
             // A foreign server would evaluate the user's conditions beside the filter, on rows that the filter excludes:
             // nothing may be moved into the subquery there.
-            let foreign = relation::is_foreign(governance.relid);
+            let foreign = governance.reaches_foreign();
             if self.barrier && !foreign {
                 (*inner).securityQuals = pg_sys::lcons(filter.cast(), (*inner).securityQuals);
             } else {

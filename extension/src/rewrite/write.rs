@@ -3,7 +3,10 @@
 //! Invariant: only visible rows are changed, new rows fulfil the filters, no masked value is written back, and nothing that
 //! the statement computes from the old row sees a raw value.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry, WCOKind, WithCheckOption};
+use pgrx::prelude::*;
 use policy::model::Definition;
 
 use super::Rewriter;
@@ -245,7 +248,7 @@ impl Rewriter {
         (*query).hasSubLinks |= instantiate::has_sublinks(filter);
         let rte = nodes::rte(query, index);
         let merge = (*query).commandType == CmdType::CMD_MERGE;
-        if self.barrier || merge || relation::is_foreign(governance.relid) {
+        if self.barrier || merge || governance.reaches_foreign() {
             (*rte).securityQuals = pg_sys::lcons(filter.cast(), (*rte).securityQuals);
         } else {
             let jointree = (*query).jointree;
@@ -283,6 +286,44 @@ impl Rewriter {
             protect_conflict_condition((*query).onConflict, filter);
             self.add_check(query, governance, WCOKind::WCO_RLS_CONFLICT_CHECK, filter);
         }
+        if governance.reaches_foreign() && (insert || update || merge) {
+            self.add_check(
+                query,
+                governance,
+                WCOKind::WCO_VIEW_CHECK,
+                self.or_refuse(governance, self.check(governance, varno)),
+            );
+        }
+    }
+
+    /// `CASE WHEN check THEN true ELSE refuse_row() END`. PostgreSQL checks the rows of foreign tables only for views, and
+    /// prints the row when such a check fails.
+    unsafe fn or_refuse(&self, governance: &Governance, check: *mut Node) -> *mut Node {
+        if check.is_null() {
+            return check;
+        }
+        let name = pg_sys::makeConst(
+            pg_sys::NAMEOID,
+            -1,
+            Oid::from(pg_sys::C_COLLATION_OID),
+            pg_sys::NAMEDATALEN as i32,
+            pg_sys::Datum::from(pg_sys::get_rel_name(governance.relid)),
+            false,
+            false,
+        );
+        let schema = self.session.catalog.namespace;
+        let refusal = nodes::call(schema, c"refuse_row", list::of(name), &[pg_sys::NAMEOID])
+            .unwrap_or_else(|| errors::catalog_unreadable());
+        let when = nodes::make::<pg_sys::CaseWhen>(NodeTag::T_CaseWhen);
+        (*when).expr = check.cast();
+        (*when).result = nodes::boolean(true).cast();
+        (*when).location = -1;
+        let case = nodes::make::<pg_sys::CaseExpr>(NodeTag::T_CaseExpr);
+        (*case).casetype = pg_sys::BOOLOID;
+        (*case).args = list::of(when);
+        (*case).defresult = refusal.cast();
+        (*case).location = -1;
+        case.cast()
     }
 
     unsafe fn add_check(&self, query: *mut Query, governance: &Governance, kind: WCOKind::Type, qual: *mut Node) {
@@ -369,4 +410,10 @@ unsafe fn native_quals(query: *mut Query, index: usize) -> usize {
         &mut has_sublinks,
     );
     list::len(quals).min(list::len((*rte).securityQuals))
+}
+
+/// See the comment on the SQL function.
+#[pg_extern(sql = false)]
+fn refuse_row(relation: &CStr) -> bool {
+    errors::refused_row(&relation.to_string_lossy())
 }

@@ -343,25 +343,9 @@ impl Rule {
             args = list::push(args, node);
             types.push(type_oid);
         }
-        let function = pg_sys::get_namespace_name(session.catalog.namespace);
-        let names = list::push(
-            list::of(pg_sys::makeString(function)),
-            pg_sys::makeString(self.function.as_ptr().cast_mut()),
-        );
-        let function = pg_sys::LookupFuncName(names, types.len() as i32, types.as_ptr(), true);
-        if function == Oid::INVALID {
-            // An installation without its functions: nothing can be shown.
-            errors::catalog_unreadable();
-        }
-        pg_sys::makeFuncExpr(
-            function,
-            BOOLOID,
-            args,
-            Oid::INVALID,
-            Oid::INVALID,
-            CoercionForm::COERCE_EXPLICIT_CALL,
-        )
-        .cast()
+        // An installation without its functions: nothing can be shown.
+        nodes::call(session.catalog.namespace, self.function, args, &types)
+            .unwrap_or_else(|| errors::catalog_unreadable())
     }
 }
 
