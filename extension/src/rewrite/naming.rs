@@ -55,6 +55,10 @@ unsafe fn mark_role_dependency(query: *mut Query) {
         }
         target = inner;
     }
+    // Nothing to govern, and PL/pgSQL evaluates such an expression without the executor only while it is unmarked.
+    if (*target).rtable.is_null() && (*target).cteList.is_null() && !(*target).hasSubLinks {
+        return;
+    }
     (*target).hasRowSecurity = true;
 }
 
