@@ -32,6 +32,15 @@ pub(crate) fn policy_unusable() -> ! {
     )
 }
 
+/// The analysis of an expression or statement would call a function of a subject (42501).
+pub(crate) fn foreign_function(name: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("function \"{name}\" is neither built in nor owned by an exempt role"),
+        Some("A literal's type has a domain whose check calls it: use another type."),
+    )
+}
+
 /// The subject's account is switched off (42501).
 pub(crate) fn inactive_user() -> ! {
     raise(

@@ -10,6 +10,7 @@ use std::ffi::{c_char, c_int};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::expression::code;
 use crate::guard::frames::{self, Kind};
 use crate::{guard, rewrite};
 
@@ -56,6 +57,7 @@ static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut NEXT_FMGR: pg_sys::fmgr_hook_type = None;
+static mut NEXT_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
 static mut NEXT_NEEDS_FMGR: pg_sys::needs_fmgr_hook_type = None;
 
 unsafe extern "C-unwind" fn post_parse_analyze(
@@ -223,6 +225,26 @@ unsafe extern "C-unwind" fn called(event: pg_sys::FmgrHookEventType::Type, funct
     }
 }
 
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    sub: c_int,
+    arg: *mut std::ffi::c_void,
+) {
+    if let Some(next) = NEXT_OBJECT_ACCESS {
+        next(access, class, object, sub, arg);
+    }
+    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && code::is_analysing() {
+        function_called(object);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn function_called(function: pg_sys::Oid) {
+    code::before_function(function);
+}
+
 /// Installs the hooks. Called once, at server start.
 pub(crate) fn init() {
     // SAFETY: the postmaster is single-threaded and loads the library once.
@@ -241,6 +263,8 @@ pub(crate) fn init() {
         pg_sys::ProcessUtility_hook = Some(process_utility);
         NEXT_FMGR = pg_sys::fmgr_hook;
         pg_sys::fmgr_hook = Some(fmgr);
+        NEXT_OBJECT_ACCESS = pg_sys::object_access_hook;
+        pg_sys::object_access_hook = Some(object_access);
         NEXT_NEEDS_FMGR = pg_sys::needs_fmgr_hook;
         pg_sys::needs_fmgr_hook = Some(needs_fmgr);
     }

@@ -4,6 +4,7 @@ use pgrx::pg_sys::{self, NodeTag, Query, RawStmt};
 use pgrx::prelude::*;
 
 use crate::catalog::{self, Session};
+use crate::expression::code;
 use crate::pg::{self, list, nodes};
 use crate::{errors, identity, rewrite};
 
@@ -28,10 +29,12 @@ fn rewritten_query(query: Option<&str>, username: Option<&str>) -> String {
     let session =
         catalog::session_of(role).filter(|session| !identity::is_exempt(&session.catalog, session.subject.role));
     let _assumed = Assumed::enter(session.clone());
-    // Analysis may run code, such as the check of a domain that a literal is of: that runs with the caller's rights, not
-    // with those of the extension or of the user that the statement is shown for.
-    // SAFETY: parses, analyses and rewrites in the current memory context, as PostgreSQL does for a statement.
-    pg::with_rights_of(own, || unsafe { rewritten(query, session) })
+    // Analysis may run code, such as the check of a domain that a literal is of: not with the rights of the extension, nor
+    // governed as the user that the statement is shown for.
+    pg::with_rights_of(own, || {
+        // SAFETY: parses, analyses and rewrites in the current memory context, as PostgreSQL does for a statement.
+        code::without_foreign_code(|| unsafe { rewritten(query, session) })
+    })
 }
 
 unsafe fn rewritten(text: &str, session: Option<Session>) -> String {

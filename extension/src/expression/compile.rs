@@ -12,7 +12,7 @@ use pgrx::pg_sys::{self, ErrorContextCallback, Node, NodeTag, Oid, ParamRef, Par
 use pgrx::prelude::*;
 use policy::placeholder;
 
-use super::{Kind, attribute_type, raw};
+use super::{Kind, attribute_type, code, raw};
 use crate::catalog::{Catalog, epoch};
 use crate::errors;
 use crate::pg::walk::{self, Walk};
@@ -227,9 +227,10 @@ unsafe fn analyse(catalog: &Catalog, source: &Source) -> Result<(*mut Node, Vec<
 
     ERROR_POSITION.set(0);
     let _scope = PositionScope::enter();
-    // Analysis runs code: a literal of a row type with domains in it runs their checks. That must never happen with more
-    // rights than those of the role that wrote the expression, and must not need any of the subject's.
-    let tree = pg::with_rights_of(source.owner, || analyse_text(source, text, &mut parameters))?;
+    // The names are looked up with the rights of the role that wrote the expression.
+    let tree = pg::with_rights_of(source.owner, || {
+        code::without_foreign_code(|| analyse_text(source, text, &mut parameters))
+    })?;
     Ok((tree, keys))
 }
 
@@ -301,8 +302,8 @@ unsafe fn analyse_text(
             "mask expressions must not use volatile functions",
         ));
     }
-    check_functions(expr)?;
     pg_sys::setRuleCheckAsUser(expr, source.owner);
+    code::check(expr, source.owner)?;
     Ok(expr)
 }
 
@@ -377,69 +378,6 @@ unsafe fn coerce_to_column(
             -1,
         )
     })
-}
-
-#[pg_guard]
-unsafe extern "C-unwind" fn is_foreign_function(function: Oid, context: *mut c_void) -> bool {
-    // SAFETY: `context` points to the Oid of the walk in `check_functions`.
-    unsafe {
-        if trusted_owner(
-            function,
-            pg_sys::SysCacheIdentifier::PROCOID as _,
-            pg_sys::Anum_pg_proc_proowner as _,
-        ) {
-            return false;
-        }
-        *context.cast::<Oid>() = function;
-        true
-    }
-}
-
-/// Whether a function or type is built in or belongs to a role that is exempt.
-unsafe fn trusted_owner(object: Oid, cache: i32, owner_column: i16) -> bool {
-    if pg::is_builtin(object) {
-        return true;
-    }
-    let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(object));
-    if tuple.is_null() {
-        return false;
-    }
-    let mut is_null = false;
-    let owner = pg_sys::SysCacheGetAttr(cache, tuple, owner_column, &mut is_null);
-    pg_sys::ReleaseSysCache(tuple);
-    let owner = Oid::from(owner.value() as u32);
-    crate::catalog::catalog().is_some_and(|catalog| crate::identity::is_exempt(&catalog, owner))
-}
-
-/// Refuses functions that run code of subjects: it would run for everyone whose rows are filtered, and see raw values.
-unsafe fn check_functions(expr: *mut Node) -> Result<(), Refusal> {
-    let mut culprit = None;
-    walk::walk(expr, &mut |node, _| {
-        let mut function = Oid::INVALID;
-        if pg_sys::check_functions_in_node(node, Some(is_foreign_function), (&raw mut function).cast()) {
-            let name = nodes::string(pg_sys::get_func_name(function));
-            culprit = Some(format!(
-                "function \"{name}\" is neither built in nor owned by an exempt role"
-            ));
-            return Walk::Stop;
-        }
-        if nodes::is_a(node, NodeTag::T_CoerceToDomain) {
-            let domain = (*node.cast::<pg_sys::CoerceToDomain>()).resulttype;
-            if !trusted_owner(
-                domain,
-                pg_sys::SysCacheIdentifier::TYPEOID as _,
-                pg_sys::Anum_pg_type_typowner as _,
-            ) {
-                culprit = Some("a domain of the expression is neither built in nor owned by an exempt role".into());
-                return Walk::Stop;
-            }
-        }
-        Walk::Into
-    });
-    match culprit {
-        None => Ok(()),
-        Some(message) => Err(Refusal::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message)),
-    }
 }
 
 /// The attribute numbers of its relation's columns that a compiled expression uses; 0 stands for the whole row.

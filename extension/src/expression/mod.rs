@@ -1,5 +1,6 @@
 //! Policy expressions: parsed and analysed by PostgreSQL, with attribute placeholders as typed parameters.
 
+pub(crate) mod code;
 pub(crate) mod compile;
 pub(crate) mod instantiate;
 mod raw;
