@@ -305,7 +305,7 @@ impl Rewriter {
         let name = pg_sys::makeConst(
             pg_sys::NAMEOID,
             -1,
-            Oid::from(pg_sys::C_COLLATION_OID),
+            pg_sys::C_COLLATION_OID,
             pg_sys::NAMEDATALEN as i32,
             pg_sys::Datum::from(pg_sys::get_rel_name(governance.relid)),
             false,
