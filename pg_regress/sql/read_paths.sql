@@ -97,7 +97,7 @@ SELECT DISTINCT v.customer FROM visits v WHERE v.customer NOT IN (SELECT id FROM
 SELECT * FROM customers UNION ALL SELECT * FROM customers ORDER BY 1, 4;
 SELECT ssn FROM customers INTERSECT SELECT '***-11';
 SELECT id FROM visits, LATERAL (SELECT customer) x (id) EXCEPT SELECT id FROM customers ORDER BY 1;
-(SELECT id, ssn FROM customers ORDER BY ssn DESC LIMIT 1) UNION (SELECT customer, 'x' FROM visits WHERE customer = 6);
+(SELECT id, ssn FROM customers ORDER BY ssn DESC LIMIT 1) UNION (SELECT customer, 'x' FROM visits WHERE customer = 6) ORDER BY 1;
 
 -- Aggregates, windows and grouping collect what they are given.
 SELECT count(*), count(DISTINCT ssn), min(ssn), max(ssn), string_agg(ssn, ',' ORDER BY ssn), array_agg(ssn ORDER BY id) FROM customers;

@@ -132,17 +132,18 @@ impl Governance {
         target.columns = &names;
         let decision = decide::decide(session.catalog.access_mode, &applicable, &target);
         let mut governance = Self::from_decision(session, relid, facts, &decision);
+        let mut children_open = true;
         if has_children {
             let descendants = relation::descendants(relid);
-            governance.exceptions = descendants
-                .iter()
-                .map(|child| session.governance(*child))
-                .filter(|child| governance.differs(child))
-                .collect();
+            let children: Vec<_> = descendants.iter().map(|child| session.governance(*child)).collect();
+            children_open = children.iter().all(|child| child.state == State::Open);
+            governance.exceptions = children.into_iter().filter(|child| governance.differs(child)).collect();
             related.extend(descendants);
         }
         governance.related = related;
-        if governance.state == State::Governed && governance.is_unrestricted(false) {
+        // The planner puts children in the place of their parent, with the parent's proof: a parent of governed children
+        // needs one even where nothing differs through it (a policy on a column of the child's own).
+        if governance.state == State::Governed && governance.is_unrestricted(false) && children_open {
             governance.state = State::Open;
         }
         governance
@@ -248,6 +249,13 @@ impl Governance {
                 .exceptions
                 .iter()
                 .any(|child| child.columns.iter().any(|c| c.reading(true) != Reading::Raw))
+    }
+
+    /// Whether a column is hidden for want of a `column_allow`.
+    pub(crate) fn hides_by_default(&self) -> bool {
+        self.columns
+            .iter()
+            .any(|column| matches!(column.access, ColumnAccess::NotAllowed { .. }))
     }
 
     /// Attribute numbers of the columns that do not exist for the subject.

@@ -28,6 +28,11 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
     if !catalog::epoch::is_installed() {
         return;
     }
+    // From 18 EXPLAIN, CREATE TABLE AS and DECLARE CURSOR hand in the query inside them once more, analysed and treated
+    // already, and without the parse state that it was analysed with.
+    if (*query).hasRowSecurity {
+        return;
+    }
     mark_role_dependency(query);
     if frames::nested() && !catalog::is_assumed() {
         return;

@@ -1,0 +1,361 @@
+//! Builds a world in the database, asks every question twice and compares.
+
+use std::collections::HashMap;
+
+use postgres::Client;
+
+use crate::compare::{Verdict, compare};
+use crate::dice::Dice;
+use crate::dml::{Write, targets};
+use crate::mirror::{self, Flaw};
+use crate::query::Query;
+use crate::schema::SCHEMA;
+use crate::scope::Gen;
+use crate::session::{Mode, Outcome, Server, simple};
+use crate::stats::Stats;
+use crate::world::World;
+
+/// How the subject's identity comes about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Identity {
+    /// A connection of its own.
+    Login,
+    /// A superuser's SET SESSION AUTHORIZATION.
+    Authorization,
+    /// A superuser's SET ROLE.
+    Role,
+}
+
+/// One question: who asks what, and how.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Index of the subject.
+    pub subject: usize,
+    /// How it came to be the subject.
+    pub identity: Identity,
+    /// How the query is run.
+    pub mode: Mode,
+    /// Settings of the session.
+    pub settings: Vec<&'static str>,
+    /// The query, or the write.
+    pub query: Query,
+    /// What there is to know about a write.
+    pub write: Option<Write>,
+}
+
+/// The connections of a run.
+pub struct Oracle {
+    server: Server,
+    /// A superuser among the governed tables.
+    pub admin: Client,
+    /// A superuser among the copies.
+    pub reference: Client,
+    /// Open sessions of subjects.
+    logins: HashMap<usize, Client>,
+    /// Counts.
+    pub stats: Stats,
+    /// What is wrong with the copies.
+    pub flaw: Flaw,
+    /// Ask the copy twice instead of the governed tables: whether the generator's questions have one answer.
+    pub copy_only: bool,
+}
+
+impl Oracle {
+    /// Connects to the scratch database.
+    pub fn new(server: Server, flaw: Flaw, copy_only: bool) -> Result<Oracle, String> {
+        let connect = |path: &str| {
+            server
+                .connect(&server.user, &server.dbname, path)
+                .map_err(|e| e.to_string())
+        };
+        let (admin, reference) = (connect(SCHEMA)?, connect("pg_catalog")?);
+        Ok(Oracle {
+            server,
+            admin,
+            reference,
+            logins: HashMap::new(),
+            stats: Stats::default(),
+            flaw,
+            copy_only,
+        })
+    }
+
+    /// Builds the world, its policies and everybody's copy.
+    pub fn build(&mut self, world: &World) -> Result<(), String> {
+        self.clear(world)?;
+        self.execute(&world.build())?;
+        if self.copy_only {
+            return self.refresh(world).map(|()| self.stats.worlds += 1);
+        }
+        let barrier = if world.barrier_always { "always" } else { "adaptive" };
+        self.execute(&[format!(
+            "ALTER DATABASE {} SET betweenrows.barrier = '{barrier}'",
+            self.server.dbname
+        )])?;
+        self.execute(&world.govern())?;
+        if self.flaw == Flaw::Exempt {
+            let exempt = |user: &crate::policy::User| format!("SELECT betweenrows.exempt_role('{}')", user.name);
+            self.execute(&world.users.iter().map(exempt).collect::<Vec<_>>())?;
+        }
+        for subject in 0..world.users.len() {
+            self.execute(&mirror::build(world, subject, self.flaw))?;
+        }
+        self.stats.worlds += 1;
+        Ok(())
+    }
+
+    /// Builds everybody's copy anew, after policies changed.
+    pub fn refresh(&mut self, world: &World) -> Result<(), String> {
+        for subject in 0..world.users.len() {
+            self.execute(&[mirror::remove(world, subject)])?;
+            self.execute(&mirror::build(world, subject, self.flaw))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier world left.
+    pub fn clear(&mut self, world: &World) -> Result<(), String> {
+        self.logins.clear();
+        let mut all = vec![format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")];
+        all.extend((0..world.users.len()).map(|subject| mirror::remove(world, subject)));
+        if !self.copy_only {
+            all.push("DROP EXTENSION IF EXISTS betweenrows CASCADE; CREATE EXTENSION betweenrows".to_string());
+        }
+        let roles = world
+            .users
+            .iter()
+            .map(|user| &user.name)
+            .chain(world.roles.iter().map(|role| &role.name));
+        for role in roles {
+            all.push(format!(
+                "DO $$ BEGIN IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN \
+                 EXECUTE 'DROP OWNED BY {role}; DROP ROLE {role}'; END IF; END $$"
+            ));
+        }
+        self.execute(&all)
+    }
+
+    /// Runs statements as superuser, as one message.
+    pub fn execute(&mut self, statements: &[String]) -> Result<(), String> {
+        match simple(&mut self.admin, &statements.join(";\n")) {
+            Outcome::Rows { .. } => Ok(()),
+            failure => Err(format!("{failure}while building:\n{}", statements.join(";\n"))),
+        }
+    }
+
+    /// A random question.
+    pub fn question(dice: &mut Dice, world: &World) -> Question {
+        let subject = dice.below(world.users.len());
+        let rels = world.relations(subject);
+        let identity = [Identity::Login, Identity::Authorization, Identity::Role][dice.weighted(&[6, 3, 1])];
+        let settings = planner_settings(dice);
+        if dice.chance(18) {
+            let targets = targets(world, subject);
+            if let Some((query, write)) = Gen::new(dice, &rels).write(&targets) {
+                let identity = if definer(world, &query) {
+                    Identity::Authorization
+                } else {
+                    identity
+                };
+                return Question {
+                    subject,
+                    identity,
+                    mode: Mode::Simple,
+                    settings,
+                    query,
+                    write: Some(write),
+                };
+            }
+        }
+        let query = Gen::new(dice, &rels).statement();
+        let identity = if definer(world, &query) && identity == Identity::Role {
+            Identity::Authorization
+        } else {
+            identity
+        };
+        let mut mode = Mode::random(dice);
+        let typeless = query.types.is_none();
+        if mode.nested() && (typeless || query.traits.top_only || query.traits.locks) {
+            mode = Mode::Simple;
+        }
+        let calls = world
+            .functions
+            .iter()
+            .any(|function| query.traits.reads.contains(&function.name));
+        // Of the rewritten text only the statement itself is governed, not what the functions in it do.
+        // Nor has SQL text a way to say "the row, NULL if there is none" of a subquery in the place of a relation.
+        let unspeakable = query.traits.hidden > 0 || query.traits.refused || query.traits.rows || calls;
+        if mode == Mode::Rewritten && unspeakable {
+            mode = Mode::Simple;
+        }
+        if query.traits.locks && matches!(mode, Mode::Hold | Mode::Copy | Mode::TempView) {
+            mode = Mode::Simple;
+        }
+        Question {
+            subject,
+            identity,
+            mode,
+            settings,
+            query,
+            write: None,
+        }
+    }
+
+    /// Asks both sides.
+    pub fn ask(&mut self, world: &World, question: &Question) -> (Verdict, Outcome, Outcome) {
+        if let Some(write) = &question.write {
+            return self.ask_write(world, question, write);
+        }
+        let text = question.query.sql.to_string();
+        let types = question.query.types.as_deref();
+        let governed = self.governed(world, question, &text);
+        let mode = match question.mode {
+            Mode::Prepared | Mode::Explain | Mode::Rewritten => Mode::Simple,
+            mode => mode,
+        };
+        simple(
+            &mut self.reference,
+            &format!("SET search_path = {}", mirror::schema(question.subject)),
+        );
+        let copy = mode.run(&mut self.reference, &text, types, "");
+        let verdict = compare(
+            &governed,
+            &copy,
+            question.query.ordered,
+            &question.query.traits,
+            question.mode,
+        );
+        (verdict, governed, copy)
+    }
+
+    fn governed(&mut self, world: &World, question: &Question, text: &str) -> Outcome {
+        let user = &world.users[question.subject].name;
+        let types = question.query.types.as_deref();
+        if self.copy_only {
+            let path = mirror::schema(question.subject);
+            simple(
+                &mut self.admin,
+                &format!("{} SET search_path = {path}", settings(&question.settings)),
+            );
+            let mode = if question.mode == Mode::Rewritten {
+                Mode::Simple
+            } else {
+                question.mode
+            };
+            let outcome = mode.run(&mut self.admin, text, types, "");
+            simple(&mut self.admin, "RESET ALL");
+            return outcome;
+        }
+        if question.mode == Mode::Rewritten {
+            return self.rewritten(user, text);
+        }
+        let login = question.identity == Identity::Login;
+        let client = match login {
+            true => match self.login(question.subject, user) {
+                Ok(client) => client,
+                Err(error) => return Outcome::Lost(error),
+            },
+            false => &mut self.admin,
+        };
+        let mut before = settings(&question.settings);
+        match question.identity {
+            Identity::Login => {}
+            Identity::Authorization => before.push_str(&format!("SET SESSION AUTHORIZATION {user};")),
+            Identity::Role => before.push_str(&format!("SET ROLE {user};")),
+        }
+        if !before.is_empty()
+            && let failed @ (Outcome::Lost(_) | Outcome::Failure { .. }) = simple(client, &before)
+        {
+            return failed;
+        }
+        let outcome = question.mode.run(client, text, types, user);
+        let after = if login {
+            "RESET ALL"
+        } else {
+            "RESET ROLE; RESET SESSION AUTHORIZATION; RESET ALL"
+        };
+        let reset = simple(client, after);
+        if matches!(outcome, Outcome::Lost(_)) || matches!(reset, Outcome::Lost(_)) {
+            self.logins.remove(&question.subject);
+            if let Ok(admin) = self.reconnect() {
+                self.admin = admin;
+            }
+        }
+        outcome
+    }
+
+    fn rewritten(&mut self, user: &str, text: &str) -> Outcome {
+        let statement = Mode::Rewritten.statements(text, None, user).remove(0);
+        match simple(&mut self.admin, &statement) {
+            Outcome::Rows { rows, .. } => match rows.first().and_then(|row| row.first()) {
+                Some(Some(rewritten)) => simple(&mut self.admin, rewritten),
+                _ => Outcome::Lost("rewritten_query gave nothing".into()),
+            },
+            other => other,
+        }
+    }
+
+    /// The subject's own session.
+    pub fn login(&mut self, subject: usize, user: &str) -> Result<&mut Client, String> {
+        if !self.logins.contains_key(&subject) {
+            let client = self
+                .server
+                .connect(user, &self.server.dbname, SCHEMA)
+                .map_err(|error| error.to_string())?;
+            self.logins.insert(subject, client);
+        }
+        self.logins.get_mut(&subject).ok_or_else(|| "no session".to_string())
+    }
+
+    /// A new connection of the superuser; a crashed server takes its time to come back.
+    fn reconnect(&mut self) -> Result<Client, String> {
+        let mut last = String::new();
+        for _ in 0..200 {
+            match self.server.connect(&self.server.user, &self.server.dbname, SCHEMA) {
+                Ok(client) => return Ok(client),
+                Err(error) => last = error.to_string(),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Err(last)
+    }
+}
+
+/// Whether the query calls a superuser's SECURITY DEFINER function. Under a superuser's SET ROLE both the session user and
+/// the function's owner are exempt, so that nobody is left to be the subject inside; only a real session user stays one.
+fn definer(world: &World, query: &Query) -> bool {
+    world
+        .functions
+        .iter()
+        .any(|function| function.definer && query.traits.reads.contains(&function.name))
+}
+
+/// Planner switches to turn off, now and then.
+fn planner_settings(dice: &mut Dice) -> Vec<&'static str> {
+    let all = [
+        "enable_hashjoin",
+        "enable_mergejoin",
+        "enable_nestloop",
+        "enable_seqscan",
+        "enable_hashagg",
+        "enable_sort",
+    ];
+    let mut settings: Vec<&'static str> = all.into_iter().filter(|_| dice.chance(8)).collect();
+    if dice.chance(4) {
+        settings.push("parallel");
+    }
+    settings
+}
+
+/// The statements for planner settings.
+pub fn settings(names: &[&'static str]) -> String {
+    let one = |name: &&str| match *name {
+        "parallel" => {
+            "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; \
+                       SET max_parallel_workers_per_gather = 2;"
+                .to_string()
+        }
+        name => format!("SET {name} = off;"),
+    };
+    names.iter().map(one).collect()
+}
