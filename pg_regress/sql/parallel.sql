@@ -25,6 +25,7 @@ SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET min_parallel_index_scan_size = 0;
 SET max_parallel_workers_per_gather = 2;
+SET jit = off;
 
 -- Viewpoint of alice: an own function in the workers, that reads the table and that is given rows of it.
 SET SESSION AUTHORIZATION parallel_alice;
@@ -101,9 +102,10 @@ RESET SESSION AUTHORIZATION;
 SELECT set_config(CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'debug_parallel_query'
                        ELSE 'force_parallel_mode' END, 'on', false);
 SET SESSION AUTHORIZATION parallel_alice;
+SET jit = on;
 SET jit_above_cost = 0;
 SELECT count(*), sum(id % 2), max(secret) FROM events;
-RESET jit_above_cost;
+SET jit = off;
 SELECT look_up(1), look_up_sql(1), look_up_sql(2);
 SELECT count(*) FROM parts WHERE is_odd(id);
 SELECT debt FROM events;  -- fail
