@@ -3,7 +3,7 @@
 //! Subjects are told no reason when something is closed to them; this is where the reason is.
 
 use pgrx::{JsonB, prelude::*};
-use policy::model::{Definition, Policy, PolicyType, Targets};
+use policy::model::{Definition, Policy, PolicyType, Targets, check_targets};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -129,11 +129,15 @@ fn policies(catalog: &Catalog, findings: &mut Findings) {
 
 /// Why a policy closes the relations that it is about.
 fn problem(catalog: &Catalog, policy: &Policy) -> Option<String> {
-    if let Targets::Invalid(reason) = &policy.targets {
-        return Some(format!("{reason}; every relation is closed"));
-    }
+    let targets = match &policy.targets {
+        Targets::Invalid(reason) => return Some(format!("{reason}; every relation is closed")),
+        Targets::Valid(targets) => targets,
+    };
     if let Definition::Invalid(reason) = &policy.definition {
         return Some(reason.clone());
+    }
+    if let Err(issue) = check_targets(policy.policy_type, targets) {
+        return Some(issue.to_string());
     }
     if !matches!(policy.policy_type, PolicyType::RowFilter | PolicyType::ColumnMask) {
         return None;

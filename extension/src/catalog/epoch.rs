@@ -86,39 +86,50 @@ pub(crate) fn take_compiled_stale() -> bool {
     COMPILED.replace(false)
 }
 
-/// The extension's schema, `None` when this database does not have the extension.
+/// The extension's schema, `None` when this database does not have the extension, or not yet all of it.
+///
+/// What tells is the extension itself: where it exists and a channel is missing, the catalog is damaged, which closes it.
 pub(crate) fn namespace() -> Option<Oid> {
     if let Some(channels) = CHANNELS.get() {
         return Some(channels.namespace);
     }
-    // SAFETY: syscache lookups, which remember that a name is missing.
+    // SAFETY: a syscache lookup, which remembers that a name is missing.
     let namespace = unsafe { pg_sys::get_namespace_oid(c"betweenrows".as_ptr(), true) };
     if namespace == Oid::INVALID {
         return None;
     }
-    let epoch = scan::relation(namespace, "epoch")?;
     // A schema of that name that somebody made by hand is not ours.
-    // SAFETY: reads pg_depend and pg_extension.
-    let extension = unsafe { pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, epoch) };
-    // SAFETY: as above.
-    if extension == Oid::INVALID || extension != unsafe { pg_sys::get_extension_oid(c"betweenrows".as_ptr(), true) } {
+    // SAFETY: reads a flag and pg_extension.
+    if unsafe { pg_sys::creating_extension || pg_sys::get_extension_oid(c"betweenrows".as_ptr(), true) == Oid::INVALID }
+    {
         return None;
     }
-    let mut buckets = [Oid::INVALID; BUCKETS];
-    for (number, bucket) in buckets.iter_mut().enumerate() {
-        *bucket = scan::relation(namespace, &format!("bucket_{number:02}"))?;
-    }
-    CHANNELS.set(Some(Channels {
-        namespace,
-        epoch,
-        buckets,
-    }));
+    CHANNELS.set(channels(namespace));
     STALE.set(Stale {
         catalog: true,
         subjects: true,
         relations: true,
     });
     Some(namespace)
+}
+
+/// Looks the channels up, `None` when one is missing.
+fn channels(namespace: Oid) -> Option<Channels> {
+    let epoch = scan::relation(namespace, "epoch")?;
+    let mut buckets = [Oid::INVALID; BUCKETS];
+    for (number, bucket) in buckets.iter_mut().enumerate() {
+        *bucket = scan::relation(namespace, &format!("bucket_{number:02}"))?;
+    }
+    Some(Channels {
+        namespace,
+        epoch,
+        buckets,
+    })
+}
+
+/// Whether changes of the catalog reach this session.
+pub(crate) fn is_connected() -> bool {
+    namespace().is_some() && CHANNELS.get().is_some()
 }
 
 /// Whether this database may have the extension: cheap enough to be asked for every statement.

@@ -12,16 +12,16 @@ use policy::model::{self, AccessMode, Assignment, Definition, Policy, PolicyType
 use policy::roles::RoleGraph;
 use serde_json::Value;
 
-use super::Catalog;
+use super::{Catalog, epoch};
 use crate::pg::{self, scan};
 
-/// Reads everything but the users. `None` when the extension is just being created or dropped.
+/// Reads everything but the users.
 ///
 /// # Errors
 /// When a table is missing or damaged in a way that cannot be confined to some relations.
-pub(super) fn catalog(namespace: Oid) -> Result<Option<Catalog>, String> {
-    if scan::relation(namespace, "settings").is_none() {
-        return Ok(None);
+pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
+    if !epoch::is_connected() {
+        return Err("a table that tells of changes is missing".into());
     }
     let read = |table: &str| scan::read(namespace, table, None);
 
@@ -101,7 +101,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Option<Catalog>, String> {
     trusted_sorted.sort_unstable();
     trusted_sorted.hash(&mut hasher);
 
-    Ok(Some(Catalog {
+    Ok(Catalog {
         namespace,
         access_mode,
         policies,
@@ -112,7 +112,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Option<Catalog>, String> {
         exempt_roles,
         trusted,
         digest: hasher.finish(),
-    }))
+    })
 }
 
 fn policy(row: &scan::Row) -> Result<Policy, String> {

@@ -179,8 +179,7 @@ pub(crate) fn catalog() -> Option<Rc<Catalog>> {
             return Some(catalog);
         }
         match load::catalog(namespace) {
-            Ok(None) => return None,
-            Ok(Some(catalog)) => {
+            Ok(catalog) => {
                 CACHE.with_borrow_mut(|cache| cache.catalog = Some(Rc::new(catalog)));
             }
             Err(_) => errors::catalog_unreadable(),

@@ -183,3 +183,21 @@ unsafe fn list_first(rtable: *mut pg_sys::List) -> Option<*mut RangeTblEntry> {
 pub(crate) unsafe fn reader_of_view(query: *mut Query, rte: *mut RangeTblEntry) -> Oid {
     permissions(query, rte).map_or(Oid::INVALID, |permissions| permissions.check_as_user)
 }
+
+/// Whether the roles that the entries of a query's own level are read as may do what the query does with them.
+///
+/// # Safety
+/// `query` is a valid rewritten query.
+#[cfg(feature = "pg15")]
+pub(crate) unsafe fn is_permitted(query: *mut Query) -> bool {
+    pg_sys::ExecCheckRTPerms((*query).rtable, false)
+}
+
+/// Whether the roles that the entries of a query's own level are read as may do what the query does with them.
+///
+/// # Safety
+/// `query` is a valid rewritten query.
+#[cfg(not(feature = "pg15"))]
+pub(crate) unsafe fn is_permitted(query: *mut Query) -> bool {
+    pg_sys::ExecCheckPermissions((*query).rtable, (*query).rteperminfos, false)
+}

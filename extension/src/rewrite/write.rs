@@ -33,6 +33,10 @@ impl Rewriter {
             self.refuse_masked_arbiters(query, index, governance, waived);
         }
         if governance.alters_columns(waived) {
+            // A mask that cannot be applied closes the table, also to statements that do without its column.
+            for column in &governance.columns {
+                self.column(governance, column.facts.attno, index as i32, waived);
+            }
             self.mask_target(query, index, governance, waived);
         }
         self.restrict_rows(query, index, governance);
