@@ -46,7 +46,7 @@ CREATE FUNCTION workers(query text) RETURNS int LANGUAGE plpgsql AS $$
 SELECT count(*), sum(id % 2), max(secret) FROM events;
 SELECT count(*) FROM events WHERE is_odd(id);
 SELECT count(*) FROM events WHERE id < 100 AND is_odd(id);
-SELECT count(*), count(DISTINCT look_up(id)), min(look_up(id)), max(look_up(id)) FROM days WHERE id <= 10;
+SELECT count(*), count(DISTINCT look_up(id)), min(look_up(id)), max(look_up(id)) FROM days WHERE id <= 100;
 SELECT sum(look_up_sql(id)) FROM days WHERE id <= 100;
 SELECT count(*), max(secret) FROM events e JOIN days d USING (id) WHERE is_odd(e.id) OR d.day = 1;
 SELECT day, count(e.*) FROM days d LEFT JOIN events e ON e.id = d.id AND e.secret = 0 GROUP BY day ORDER BY day;
@@ -55,7 +55,7 @@ SELECT count(*) FROM parts WHERE is_odd(id) OR secret = 5;
 SELECT count(*) FROM (SELECT * FROM events UNION ALL SELECT * FROM events OFFSET 0) u WHERE is_odd(id);
 
 -- As leader of nothing, and with the workers' proof that they were there.
-SELECT workers('SELECT count(*) FROM days WHERE look_up(id) IS NOT NULL AND id <= 10') AS launched;
+SELECT workers('SELECT count(*) FROM days WHERE look_up(id) IS NOT NULL AND id <= 100') AS launched;
 SELECT workers('SELECT count(*) FROM events WHERE is_odd(id)') AS launched;
 SET parallel_leader_participation = off;
 SELECT count(*), sum(id % 2), max(secret) FROM events;
