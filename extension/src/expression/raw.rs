@@ -40,6 +40,13 @@ pub(super) unsafe fn parse(text: *const std::ffi::c_char) -> Result<*mut Node, &
     if !(*target).name.is_null() || !(*target).indirection.is_null() {
         return Err("the expression is not a single expression");
     }
+    // The parser expands a bare star only in a list of targets; as an expression it does not expect one.
+    if nodes::is_a((*target).val, NodeTag::T_ColumnRef) {
+        let column = (*target).val.cast::<pg_sys::ColumnRef>();
+        if nodes::is_a(list::nth::<Node>((*column).fields, 0), NodeTag::T_A_Star) {
+            return Err("the expression is not a single expression");
+        }
+    }
     Ok((*target).val)
 }
 
