@@ -105,6 +105,94 @@ pub(crate) fn unsupported(message: &str, hint: &str) -> ! {
     )
 }
 
+/// A relation that does not exist for the subject, in PostgreSQL's words (42P01).
+pub(crate) fn missing_relation(message: String) -> ! {
+    raise(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message, None)
+}
+
+/// A column that does not exist for the subject, in PostgreSQL's words (42703).
+pub(crate) fn missing_column(column: &str, relation: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+        format!("column \"{column}\" of relation \"{relation}\" does not exist"),
+        None,
+    )
+}
+
+/// EXPLAIN ANALYZE of a governed statement (0A000).
+pub(crate) fn explain_analyze() -> ! {
+    unsupported(
+        "EXPLAIN ANALYZE is not supported for a statement on relations that policies govern",
+        "Leave ANALYZE out to see the shape of the plan.",
+    )
+}
+
+/// COPY lists a generated column (42P10), in PostgreSQL's words.
+pub(crate) fn copied_generated_column(column: &str) -> ! {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_INVALID_COLUMN_REFERENCE,
+        format!("column \"{column}\" is a generated column"),
+        "betweenrows",
+    )
+    .set_detail("Generated columns cannot be used in COPY.")
+    .report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// COPY lists a column twice (42701), in PostgreSQL's words.
+pub(crate) fn copied_twice(column: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_COLUMN,
+        format!("column \"{column}\" specified more than once"),
+        None,
+    )
+}
+
+/// A statement would define, change or maintain something that policies restrict (42501).
+pub(crate) fn definition_refused() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied by policy: the statement concerns a relation that policies restrict",
+        Some("Only a role that is exempt from policies can change or maintain such a relation and what it uses."),
+    )
+}
+
+/// A statement would change code that an exempt role owns (42501).
+pub(crate) fn exempt_code_refused() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied by policy: the owner of the object is exempt from policies",
+        Some("Only a role that is exempt from policies can change what such a role owns."),
+    )
+}
+
+/// Maintenance of everything there is, which would name and touch what policies hide (42501).
+pub(crate) fn unnamed_maintenance() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied by policy: the statement concerns relations that it does not name",
+        Some("Name the tables, or let a role do it that is exempt from policies."),
+    )
+}
+
+/// TRUNCATE would remove rows that the subject cannot see (42501).
+pub(crate) fn truncate_refused() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied by policy: TRUNCATE would remove rows that a policy hides",
+        Some("Use DELETE, which removes the visible rows."),
+    )
+}
+
+/// TRUNCATE without CASCADE of a table that a hidden one refers to (0A000), in PostgreSQL's words.
+pub(crate) fn truncate_referenced() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+        "cannot truncate a table referenced in a foreign key constraint",
+        None,
+    )
+}
+
 /// A governed relation reached the executor without having been rewritten (42501). This is the last line: it should never
 /// be seen.
 pub(crate) fn unproven_relation() -> ! {

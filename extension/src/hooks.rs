@@ -5,14 +5,14 @@
 //! are never caught or rebuilt, so that they are exactly what they would be without us; ours, panics included, are turned
 //! into PostgreSQL's errors by the guard.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::expression::code;
 use crate::guard::frames::{self, Kind};
-use crate::{guard, rewrite};
+use crate::{guard, redact, rewrite, utility};
 
 /// PostgreSQL's own functions, declared without pgrx's guard.
 mod standard {
@@ -57,6 +57,7 @@ static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
 static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut NEXT_FMGR: pg_sys::fmgr_hook_type = None;
+static mut NEXT_INDEX_NAME: pg_sys::explain_get_index_name_hook_type = None;
 static mut NEXT_OBJECT_ACCESS: pg_sys::object_access_hook_type = None;
 static mut NEXT_NEEDS_FMGR: pg_sys::needs_fmgr_hook_type = None;
 
@@ -101,16 +102,38 @@ unsafe extern "C-unwind" fn secure(parse: *mut pg_sys::Query, query_string: *con
 }
 
 unsafe extern "C-unwind" fn executor_start(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) {
-    check(query_desc);
+    let concealed = check(query_desc, eflags);
     match NEXT_START {
         Some(next) => next(query_desc, eflags),
         None => standard::standard_ExecutorStart(query_desc, eflags),
     }
+    if concealed {
+        conceal(query_desc);
+    }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn check(query_desc: *mut pg_sys::QueryDesc) {
+unsafe extern "C-unwind" fn check(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) -> bool {
     guard::before_execution(query_desc);
+    utility::explain::at_start(query_desc, eflags)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn conceal(query_desc: *mut pg_sys::QueryDesc) {
+    utility::explain::conceal(query_desc);
+}
+
+unsafe extern "C-unwind" fn index_name(index: pg_sys::Oid) -> *const c_char {
+    let name = shown_index_name(index);
+    match NEXT_INDEX_NAME {
+        Some(next) if name.is_null() => next(index),
+        _ => name,
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn shown_index_name(index: pg_sys::Oid) -> *const c_char {
+    utility::explain::index_name(index).map_or(std::ptr::null(), std::ffi::CStr::as_ptr)
 }
 
 #[cfg(not(feature = "pg18"))]
@@ -149,6 +172,7 @@ unsafe extern "C-unwind" fn executor_finish(query_desc: *mut pg_sys::QueryDesc) 
         None => standard::standard_ExecutorFinish(query_desc),
     }
     frames::leave(frame);
+    after_statement();
 }
 
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
@@ -162,40 +186,69 @@ unsafe extern "C-unwind" fn process_utility(
     dest: *mut pg_sys::DestReceiver,
     qc: *mut pg_sys::QueryCompletion,
 ) {
-    let kind = utility_kind(pstmt);
-    let frame = frames::enter(kind);
+    let mut stmt = pstmt;
+    let course = before_utility(&mut stmt, query_string, context);
+    if course.skip {
+        return;
+    }
+    let frame = frames::enter_utility(course.kind, course.watched);
     match NEXT_UTILITY {
-        Some(next) => next(
-            pstmt,
-            query_string,
-            read_only_tree,
-            context,
-            params,
-            query_env,
-            dest,
-            qc,
-        ),
-        None => standard::standard_ProcessUtility(
-            pstmt,
-            query_string,
-            read_only_tree,
-            context,
-            params,
-            query_env,
-            dest,
-            qc,
-        ),
+        Some(next) => next(stmt, query_string, read_only_tree, context, params, query_env, dest, qc),
+        None => {
+            standard::standard_ProcessUtility(stmt, query_string, read_only_tree, context, params, query_env, dest, qc)
+        }
     }
     frames::leave(frame);
+    after_statement();
 }
 
-/// Whether the statement runs or analyses others that the client did not write here.
-unsafe fn utility_kind(pstmt: *mut pg_sys::PlannedStmt) -> Kind {
-    use pg_sys::NodeTag::*;
-    match (*(*pstmt).utilityStmt).type_ {
-        T_DoStmt | T_CallStmt | T_CreateFunctionStmt | T_CreateExtensionStmt | T_AlterExtensionStmt => Kind::Routine,
-        _ => Kind::Utility,
+#[pg_guard]
+unsafe extern "C-unwind" fn before_utility(
+    stmt: *mut *mut pg_sys::PlannedStmt,
+    source: *const c_char,
+    context: pg_sys::ProcessUtilityContext::Type,
+) -> utility::Course {
+    if frames::is_outermost() {
+        redact::install();
     }
+    utility::before(&mut *stmt, source, context)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn after_statement() {
+    if frames::is_outermost() {
+        utility::after();
+    }
+}
+
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    part: c_int,
+    argument: *mut c_void,
+) {
+    use pg_sys::ObjectAccessType::{OAT_FUNCTION_EXECUTE, OAT_NAMESPACE_SEARCH};
+    if let Some(next) = NEXT_OBJECT_ACCESS {
+        next(access, class, object, part, argument);
+    }
+    match access {
+        // Far too frequent to be looked at without need.
+        OAT_NAMESPACE_SEARCH => {}
+        OAT_FUNCTION_EXECUTE if !code::is_analysing() => {}
+        OAT_FUNCTION_EXECUTE => function_called(object),
+        _ => object_accessed(access, class, object, argument),
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn object_accessed(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    argument: *mut c_void,
+) {
+    utility::net::accessed(access, class, object, argument);
 }
 
 #[pg_guard]
@@ -225,21 +278,6 @@ unsafe extern "C-unwind" fn called(event: pg_sys::FmgrHookEventType::Type, funct
     }
 }
 
-unsafe extern "C-unwind" fn object_access(
-    access: pg_sys::ObjectAccessType::Type,
-    class: pg_sys::Oid,
-    object: pg_sys::Oid,
-    sub: c_int,
-    arg: *mut std::ffi::c_void,
-) {
-    if let Some(next) = NEXT_OBJECT_ACCESS {
-        next(access, class, object, sub, arg);
-    }
-    if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE && code::is_analysing() {
-        function_called(object);
-    }
-}
-
 #[pg_guard]
 unsafe extern "C-unwind" fn function_called(function: pg_sys::Oid) {
     code::before_function(function);
@@ -263,6 +301,8 @@ pub(crate) fn init() {
         pg_sys::ProcessUtility_hook = Some(process_utility);
         NEXT_FMGR = pg_sys::fmgr_hook;
         pg_sys::fmgr_hook = Some(fmgr);
+        NEXT_INDEX_NAME = pg_sys::explain_get_index_name_hook;
+        pg_sys::explain_get_index_name_hook = Some(index_name);
         NEXT_OBJECT_ACCESS = pg_sys::object_access_hook;
         pg_sys::object_access_hook = Some(object_access);
         NEXT_NEEDS_FMGR = pg_sys::needs_fmgr_hook;

@@ -14,8 +14,10 @@ mod guard;
 mod hooks;
 mod identity;
 mod pg;
+mod redact;
 mod rewrite;
 pub mod settings;
+mod utility;
 mod visibility;
 
 use pgrx::pg_sys;
@@ -35,5 +37,6 @@ pub extern "C-unwind" fn _PG_init() {
     catalog::epoch::init();
     guard::frames::init();
     identity::switch::init();
+    redact::init();
     hooks::init();
 }

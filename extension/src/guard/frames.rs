@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 /// What a frame is.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// `planner_hook`; what runs inside is constant folding.
@@ -20,6 +21,8 @@ pub(crate) enum Kind {
     Executor,
     /// A utility statement that runs or analyses statements written elsewhere: DO, CALL, CREATE FUNCTION.
     Routine,
+    /// EXPLAIN.
+    Explain,
     /// Any other utility statement.
     Utility,
     /// A function that was trusted, or one that was called below such a function.
@@ -36,6 +39,7 @@ struct Frame {
     nest_level: i32,
     kind: Kind,
     surroundings: Surroundings,
+    watched: bool,
 }
 
 /// What was in force when a frame was entered.
@@ -76,6 +80,12 @@ fn stack_address() -> usize {
 /// Puts a frame on the list and returns its place there. The caller takes it off with [`leave`] when the next function has
 /// returned.
 pub(crate) fn enter(kind: Kind) -> usize {
+    enter_utility(kind, false)
+}
+
+/// As [`enter`], for a utility statement; `watched` says that what it defines, alters or drops has to be judged for a
+/// subject.
+pub(crate) fn enter_utility(kind: Kind, watched: bool) -> usize {
     let address = stack_address();
     // SAFETY: reads a counter.
     let nest_level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
@@ -86,6 +96,7 @@ pub(crate) fn enter(kind: Kind) -> usize {
             nest_level,
             kind,
             surroundings,
+            watched,
         });
         frames.len() - 1
     })
@@ -99,7 +110,30 @@ pub(crate) fn leave(place: usize) {
 /// Whether a statement analysed or planned now is nested: issued by a function, a trigger or a DO block, and not by the
 /// client.
 pub(crate) fn nested() -> bool {
-    FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.kind != Kind::Utility))
+    FRAMES.with_borrow(|frames| {
+        frames
+            .iter()
+            .any(|frame| !matches!(frame.kind, Kind::Utility | Kind::Explain))
+    })
+}
+
+/// Whether no hook is on the stack: the client's own statement begins.
+pub(crate) fn is_outermost() -> bool {
+    FRAMES.with_borrow(Vec::is_empty)
+}
+
+/// Whether what starts now is what an EXPLAIN is about.
+pub(crate) fn explaining() -> bool {
+    FRAMES.with_borrow(|frames| frames.last().is_some_and(|frame| frame.kind == Kind::Explain))
+}
+
+/// The place of the innermost utility statement, and whether it is watched.
+pub(crate) fn utility() -> Option<(usize, bool)> {
+    FRAMES.with_borrow(|frames| {
+        let is_utility = |frame: &Frame| !matches!(frame.kind, Kind::Planner | Kind::Executor | Kind::Function { .. });
+        let place = frames.iter().rposition(is_utility)?;
+        Some((place, frames[place].watched))
+    })
 }
 
 /// What was in force when the innermost frame was entered; `None` when there is no frame, as at the end of a transaction.

@@ -15,14 +15,44 @@ pub(crate) struct Object {
 
 /// What `object`, with all its parts, depends on.
 pub(crate) fn references(class: Oid, object: Oid) -> Vec<Object> {
+    let by = (
+        pg_sys::DependDependerIndexId,
+        pg_sys::Anum_pg_depend_classid,
+        pg_sys::Anum_pg_depend_objid,
+    );
+    rows(by, class, object, |row| Object {
+        class: row.refclassid,
+        object: row.refobjid,
+        part: row.refobjsubid,
+    })
+}
+
+/// What depends on `object`, or on any of its parts.
+pub(crate) fn dependents(class: Oid, object: Oid) -> Vec<Object> {
+    let by = (
+        pg_sys::DependReferenceIndexId,
+        pg_sys::Anum_pg_depend_refclassid,
+        pg_sys::Anum_pg_depend_refobjid,
+    );
+    rows(by, class, object, |row| Object {
+        class: row.classid,
+        object: row.objid,
+        part: row.objsubid,
+    })
+}
+
+/// Reads the rows of pg_depend whose two columns, the first ones of the index, are `class` and `object`.
+fn rows(
+    (index, class_column, object_column): (u32, u32, u32),
+    class: Oid,
+    object: Oid,
+    read: impl Fn(&pg_sys::FormData_pg_depend) -> Object,
+) -> Vec<Object> {
     // SAFETY: a catalog scan with an own snapshot; each tuple is read before the next one is asked for.
     unsafe {
         let rel = pg_sys::table_open(pg_sys::DependRelationId, pg_sys::AccessShareLock as _);
         let mut keys = [pg_sys::ScanKeyData::default(); 2];
-        for (key, (attno, value)) in keys.iter_mut().zip([
-            (pg_sys::Anum_pg_depend_classid, class),
-            (pg_sys::Anum_pg_depend_objid, object),
-        ]) {
+        for (key, (attno, value)) in keys.iter_mut().zip([(class_column, class), (object_column, object)]) {
             pg_sys::ScanKeyInit(
                 key,
                 attno as _,
@@ -31,20 +61,14 @@ pub(crate) fn references(class: Oid, object: Oid) -> Vec<Object> {
                 Datum::from(value),
             );
         }
-        let index = Oid::from(pg_sys::DependDependerIndexId);
-        let scan = pg_sys::systable_beginscan(rel, index, true, std::ptr::null_mut(), 2, keys.as_mut_ptr());
+        let scan = pg_sys::systable_beginscan(rel, Oid::from(index), true, std::ptr::null_mut(), 2, keys.as_mut_ptr());
         let mut found = Vec::new();
         loop {
             let tuple = pg_sys::systable_getnext(scan);
             if tuple.is_null() {
                 break;
             }
-            let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_depend>();
-            found.push(Object {
-                class: (*form).refclassid,
-                object: (*form).refobjid,
-                part: (*form).refobjsubid,
-            });
+            found.push(read(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_depend>()));
         }
         pg_sys::systable_endscan(scan);
         pg_sys::table_close(rel, pg_sys::AccessShareLock as _);

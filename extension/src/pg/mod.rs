@@ -4,6 +4,7 @@ pub(crate) mod compat;
 pub(crate) mod depend;
 pub(crate) mod list;
 pub(crate) mod nodes;
+pub(crate) mod objects;
 pub(crate) mod relation;
 pub(crate) mod report;
 pub(crate) mod scan;

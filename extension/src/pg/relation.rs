@@ -96,6 +96,17 @@ pub(crate) fn is_view(relid: Oid) -> bool {
     kind(relid) == b'v'
 }
 
+/// Whether the relation is a partitioned table.
+pub(crate) fn is_partitioned(relid: Oid) -> bool {
+    kind(relid) == b'p'
+}
+
+/// Whether `COPY relation TO` copies this kind of relation.
+pub(crate) fn is_copied(relid: Oid) -> bool {
+    // Materialized views since 18.
+    kind(relid) == b'r' || (cfg!(feature = "pg18") && kind(relid) == b'm')
+}
+
 /// Whether the relation is a foreign table.
 pub(crate) fn is_foreign(relid: Oid) -> bool {
     kind(relid) == b'f'
@@ -260,6 +271,35 @@ pub(crate) fn has_index_predicate(index: Oid) -> bool {
         pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_index_indpred as _, &mut is_null);
         pg_sys::ReleaseSysCache(tuple);
         !is_null
+    }
+}
+
+/// A constraint of a relation.
+pub(crate) struct Constraint {
+    /// The relation's columns that it is about; empty when it is about none or was found to be about the row.
+    pub(crate) columns: Vec<i16>,
+    /// The relation that a foreign key refers to.
+    pub(crate) referenced: Option<Oid>,
+}
+
+/// The constraint of that name.
+pub(crate) fn constraint(relid: Oid, name: &str) -> Option<Constraint> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: syscache lookups; the tuple is read before it is released.
+    unsafe {
+        let constraint = pg_sys::get_relation_constraint_oid(relid, name.as_ptr(), true);
+        let cache = pg_sys::SysCacheIdentifier::CONSTROID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, Datum::from(constraint));
+        if tuple.is_null() {
+            return None;
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_constraint>();
+        let referenced = Some((*form).confrelid).filter(|other| *other != Oid::INVALID);
+        let mut is_null = false;
+        let datum = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_constraint_conkey as _, &mut is_null);
+        let columns = <Vec<i16> as pgrx::FromDatum>::from_datum(datum, is_null).unwrap_or_default();
+        pg_sys::ReleaseSysCache(tuple);
+        Some(Constraint { columns, referenced })
     }
 }
 

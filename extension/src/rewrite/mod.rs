@@ -361,14 +361,17 @@ impl Rewriter {
 }
 
 /// Whether being hidden by default does not count for a relation that is read with the rights of `reader` (invalid: the
-/// current user): exempt roles are waived, other roles when the relation exists for them.
+/// current user): exempt roles are waived, other roles when the relation exists for them. A role that the subject is a
+/// member of gives nothing: the subject can SET ROLE to it and own views and functions as it.
 pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool {
     let reader = if reader == Oid::INVALID {
         current_role(session)
     } else {
         reader
     };
-    if reader == session.subject.role {
+    let own = session.subject.role;
+    // SAFETY: reads the cache of memberships.
+    if reader == own || (own != Oid::INVALID && unsafe { pg_sys::is_member_of_role_nosuper(own, reader) }) {
         return false;
     }
     if crate::identity::is_exempt(&session.catalog, reader) {

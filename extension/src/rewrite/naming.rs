@@ -28,12 +28,9 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
     if !catalog::epoch::is_installed() {
         return;
     }
-    // From 18 EXPLAIN, CREATE TABLE AS and DECLARE CURSOR hand in the query inside them once more, analysed and treated
-    // already, and without the parse state that it was analysed with.
-    if (*query).hasRowSecurity {
+    if !mark_role_dependency(query) {
         return;
     }
-    mark_role_dependency(query);
     if frames::nested() && !catalog::is_assumed() {
         return;
     }
@@ -51,20 +48,27 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
 }
 
 /// Lets the plan cache make saved plans anew when the current role changes. The flag is read from the analysed tree only.
-unsafe fn mark_role_dependency(query: *mut Query) {
+/// Returns false for a query that has it already: EXPLAIN, and from 18 on CREATE TABLE AS and DECLARE CURSOR, present the
+/// query inside them once more when they run. It was treated with the statement around it, and is not one that
+/// [`parse_again`] would find in the source text.
+unsafe fn mark_role_dependency(query: *mut Query) -> bool {
     let mut target = query;
     if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
         let inner = pg_sys::UtilityContainsQuery((*query).utilityStmt);
         if inner.is_null() {
-            return;
+            return true;
         }
         target = inner;
     }
+    if (*target).hasRowSecurity {
+        return false;
+    }
     // Nothing to govern, and PL/pgSQL evaluates such an expression without the executor only while it is unmarked.
     if (*target).rtable.is_null() && (*target).cteList.is_null() && !(*target).hasSubLinks {
-        return;
+        return true;
     }
     (*target).hasRowSecurity = true;
+    true
 }
 
 struct Hidden {

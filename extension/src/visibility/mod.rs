@@ -32,6 +32,12 @@ pub(crate) fn filters(session: &Session, relid: Oid) -> bool {
     }
 }
 
+/// Whether a relation of any kind exists for the subject, an index with all that it is about.
+pub(crate) fn shows(session: &Session, relid: Oid) -> bool {
+    let session = session.clone();
+    judge::Judge { session }.relation(relid)
+}
+
 /// The filters, with Vars of `varno`.
 ///
 /// # Safety

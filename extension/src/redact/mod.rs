@@ -1,0 +1,181 @@
+//! Errors that would tell a subject what policies hide.
+//!
+//! Invariant: an error that reaches a subject's statement, or an exception handler in its functions, carries no row, no value
+//! of another row and no name that is hidden from it. Errors about relations that no policy restricts stay as they are.
+//!
+//! How: one error context callback lies at the bottom of PostgreSQL's stack of them for the whole life of a backend, so that
+//! it also sees errors that are raised outside all hooks, like those of deferred constraints at COMMIT. PostgreSQL calls it
+//! last, when an error is complete and before anybody catches it. Where something has to go, the error is thrown anew from a
+//! cleaned copy by PostgreSQL's own `ThrowErrorData`; the removed detail goes to the server's log only.
+
+mod constraint;
+mod context;
+
+use std::cell::Cell;
+use std::ffi::c_void;
+
+use pgrx::pg_sys::{self, ErrorContextCallback, ErrorData};
+use pgrx::prelude::*;
+
+use crate::catalog::{self, Session};
+use crate::pg::nodes;
+
+/// PostgreSQL's own functions, declared without pgrx's guard.
+mod raw {
+    use std::ffi::c_int;
+
+    unsafe extern "C-unwind" {
+        pub(super) fn geterrcode() -> c_int;
+        pub(super) fn IsTransactionState() -> bool;
+        pub(super) fn FlushErrorState();
+        pub(super) fn ThrowErrorData(edata: *mut pgrx::pg_sys::ErrorData);
+    }
+}
+
+static mut BOTTOM: ErrorContextCallback = ErrorContextCallback {
+    previous: std::ptr::null_mut(),
+    callback: Some(at_error),
+    arg: std::ptr::null_mut(),
+};
+
+thread_local! {
+    static JUDGING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Puts the callback at the bottom of the stack unless it is there. PostgreSQL empties the stack when an error reaches the
+/// main loop, and aborts the transaction thereafter.
+///
+/// # Safety
+/// Called between statements or from hooks, where the stack is consistent.
+pub(crate) unsafe fn install() {
+    let bottom = &raw mut BOTTOM;
+    let mut link = &raw mut pg_sys::error_context_stack;
+    while !(*link).is_null() {
+        if *link == bottom {
+            return;
+        }
+        link = &raw mut (**link).previous;
+    }
+    *link = bottom;
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+        install();
+    }
+}
+
+/// Installs the callback. Called once, at server start: every backend inherits the stack.
+pub(crate) fn init() {
+    // SAFETY: the postmaster is single-threaded; the callbacks live as long as the process.
+    unsafe {
+        install();
+        pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C-unwind" fn at_error(_arg: *mut c_void) {
+    if !is_of_interest(raw::geterrcode()) || pg_sys::CritSectionCount > 0 || !raw::IsTransactionState() {
+        return;
+    }
+    let cleaned = judge();
+    if !cleaned.is_null() {
+        raw::FlushErrorState();
+        // The contexts are in the copy.
+        pg_sys::error_context_stack = std::ptr::null_mut();
+        raw::ThrowErrorData(cleaned);
+    }
+}
+
+/// Whether errors with this SQLSTATE may carry rows or names: by its class, packed six bits a character.
+fn is_of_interest(sqlstate: i32) -> bool {
+    const fn class(text: [u8; 2]) -> i32 {
+        (text[0] - b'0') as i32 | ((text[1] - b'0') as i32) << 6
+    }
+    const INTERESTING: [i32; 6] = [
+        class(*b"22"),
+        class(*b"23"),
+        class(*b"2B"),
+        class(*b"42"),
+        class(*b"44"),
+        class(*b"P0"),
+    ];
+    INTERESTING.contains(&(sqlstate & 0xfff))
+}
+
+/// The cleaned copy of the current error, NULL when it may stay as it is.
+#[pg_guard]
+unsafe extern "C-unwind" fn judge() -> *mut ErrorData {
+    struct Scope(pg_sys::MemoryContext);
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            JUDGING.set(false);
+            // SAFETY: the context was current before.
+            unsafe { pg_sys::MemoryContextSwitchTo(self.0) };
+        }
+    }
+    if JUDGING.replace(true) {
+        return std::ptr::null_mut();
+    }
+    // The copy has to outlive the error; the error context itself is emptied.
+    let context = if pg_sys::MessageContext.is_null() {
+        pg_sys::TopMemoryContext
+    } else {
+        pg_sys::MessageContext
+    };
+    let _scope = Scope(pg_sys::MemoryContextSwitchTo(context));
+    let Some(session) = catalog::current().filter(Session::may_restrict) else {
+        return std::ptr::null_mut();
+    };
+    let error = pg_sys::CopyErrorData();
+    let is_error = (*error).elevel == PgLogLevel::ERROR as i32;
+    if is_error && clean(&session, error) {
+        error
+    } else {
+        pg_sys::FreeErrorData(error);
+        std::ptr::null_mut()
+    }
+}
+
+/// Takes out of the error what the subject must not see; returns whether there was anything.
+unsafe fn clean(session: &Session, error: *mut ErrorData) -> bool {
+    let code = (*error).sqlerrcode;
+    let is = |class: &[u8; 2]| {
+        (code & 0x3f) == i32::from(class[0] - b'0') && (code >> 6 & 0x3f) == i32::from(class[1] - b'0')
+    };
+    let file = nodes::string((*error).filename);
+    let mut cleaned = false;
+    // What functions raise on their own they know anyway.
+    if (is(b"23") || is(b"44")) && file != "pl_exec.c" {
+        cleaned |= constraint::clean(session, error);
+    }
+    if session.may_hide() {
+        match file.as_str() {
+            // "Perhaps you meant …": analysis knows all columns.
+            "parse_relation.c" => cleaned |= remove(&mut (*error).hint) | remove(&mut (*error).detail),
+            // Objects that depend on what was to be dropped.
+            "dependency.c" | "user.c" => cleaned |= conceal_detail(error),
+            _ => {}
+        }
+        cleaned |= context::clean(session, error);
+    }
+    cleaned
+}
+
+/// Leaves a text out of the error.
+unsafe fn remove(text: &mut *mut std::ffi::c_char) -> bool {
+    !std::mem::replace(text, std::ptr::null_mut()).is_null()
+}
+
+/// Moves the detail to where only the server's log shows it.
+unsafe fn conceal_detail(error: *mut ErrorData) -> bool {
+    let detail = std::mem::replace(&mut (*error).detail, std::ptr::null_mut());
+    if detail.is_null() {
+        return false;
+    }
+    if (*error).detail_log.is_null() {
+        (*error).detail_log = detail;
+    }
+    true
+}

@@ -1,0 +1,112 @@
+//! Utility statements: COPY, EXPLAIN, TRUNCATE, and everything that defines, alters, drops or maintains.
+//!
+//! Invariant: no utility statement of a subject moves rows or values past the policies, runs code over rows it does not show,
+//! changes what policies hang on, or tells whether a hidden relation exists. What a statement names is judged before it runs
+//! ([`names`], [`ddl`]); what it reaches beyond that, while it runs ([`net`]).
+
+mod copy;
+mod ddl;
+pub(crate) mod explain;
+mod names;
+pub(crate) mod net;
+mod plan;
+mod truncate;
+
+use std::ffi::c_char;
+
+use pgrx::pg_sys::{self, Node, NodeTag, PlannedStmt};
+
+use crate::catalog::{self, epoch};
+use crate::guard::frames::Kind;
+use crate::pg::nodes;
+
+/// How a utility statement is to be run.
+#[repr(C)]
+pub(crate) struct Course {
+    /// What its frame is.
+    pub(crate) kind: Kind,
+    /// Whether what it defines, alters or drops has to be judged for a subject.
+    pub(crate) watched: bool,
+    /// Whether it has nothing to do, because what it is about does not exist for the subject and it says IF EXISTS.
+    pub(crate) skip: bool,
+}
+
+/// Judges a utility statement and replaces it where it must not run as written.
+///
+/// # Safety
+/// The arguments are those of `ProcessUtility_hook`.
+pub(crate) unsafe fn before(
+    stmt: &mut *mut PlannedStmt,
+    source: *const c_char,
+    context: pg_sys::ProcessUtilityContext::Type,
+) -> Course {
+    let node = (**stmt).utilityStmt;
+    let mut course = Course {
+        kind: kind(node),
+        watched: false,
+        skip: false,
+    };
+    if is_about_no_relation(node) || !epoch::is_installed() {
+        return course;
+    }
+    // A plan that EXECUTE is about to use may be out of date.
+    pg_sys::AcceptInvalidationMessages();
+    let Some(session) = catalog::current().filter(catalog::Session::may_restrict) else {
+        return course;
+    };
+    course.watched = true;
+    if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND {
+        // A part of a statement that was judged as a whole.
+        return course;
+    }
+    match nodes::tag(node) {
+        NodeTag::T_CopyStmt => {
+            if copy::before(&session, stmt) {
+                // The query is ours: its names are not the client's.
+                course.kind = Kind::Routine;
+            }
+        }
+        NodeTag::T_ExplainStmt => explain::before(&session, stmt, source),
+        NodeTag::T_TruncateStmt => truncate::before(&session, node.cast()),
+        _ => ddl::before(&session, stmt, source, &mut course),
+    }
+    course
+}
+
+/// Takes invalidations when a statement of the client ends, since nothing asks for them before the next Bind message uses a
+/// saved plan.
+pub(crate) fn after() {
+    if epoch::is_installed() {
+        // SAFETY: the state of the transaction allows catalog access.
+        unsafe { pg_sys::AcceptInvalidationMessages() };
+    }
+}
+
+/// What the statement's frame is: whether it runs or analyses statements that the client did not write here.
+unsafe fn kind(node: *mut Node) -> Kind {
+    use NodeTag::*;
+    match nodes::tag(node) {
+        T_DoStmt | T_CallStmt | T_CreateFunctionStmt | T_CreateExtensionStmt | T_AlterExtensionStmt => Kind::Routine,
+        T_ExplainStmt => Kind::Explain,
+        _ => Kind::Utility,
+    }
+}
+
+/// Statements that name no relation and change none, among them those that run in an aborted transaction.
+unsafe fn is_about_no_relation(node: *mut Node) -> bool {
+    use NodeTag::*;
+    matches!(
+        nodes::tag(node),
+        T_TransactionStmt
+            | T_VariableSetStmt
+            | T_VariableShowStmt
+            | T_FetchStmt
+            | T_ClosePortalStmt
+            | T_ListenStmt
+            | T_UnlistenStmt
+            | T_NotifyStmt
+            | T_DeallocateStmt
+            | T_DiscardStmt
+            | T_CheckPointStmt
+    )
+}

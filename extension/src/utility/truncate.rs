@@ -1,0 +1,79 @@
+//! TRUNCATE.
+//!
+//! Invariant: no row is removed that the subject cannot see, in a named table, its children, or tables that CASCADE reaches;
+//! none of those is named that does not exist for the subject.
+
+use pgrx::pg_sys::{self, List, Oid, RangeVar, TruncateStmt};
+
+use super::names::{self, Found};
+use crate::catalog::Session;
+use crate::catalog::governance::State;
+use crate::errors;
+use crate::pg::{list, relation};
+
+/// Judges a TRUNCATE.
+///
+/// # Safety
+/// `stmt` is a valid statement.
+pub(super) unsafe fn before(session: &Session, stmt: *mut TruncateStmt) {
+    let mut removed = Vec::new();
+    for name in list::iter::<RangeVar>((*stmt).relations) {
+        match names::look(session, name) {
+            Found::Hidden => names::raise_missing(name, std::ptr::null()),
+            Found::Restricted(target) if target.governance.state == State::Reserved => errors::reserved_relation(),
+            _ => {}
+        }
+        if let Some(relid) = names::resolve(name) {
+            removed.push(relid);
+            if (*name).inh {
+                removed.extend(relation::descendants(relid));
+            }
+        }
+    }
+    let referencing = referencing(&removed);
+    if (*stmt).behavior == pg_sys::DropBehavior::DROP_CASCADE {
+        removed.extend(referencing);
+    } else if referencing
+        .iter()
+        .any(|relid| matches!(names::judge(session, *relid), Found::Hidden))
+    {
+        // PostgreSQL's error would name it.
+        errors::truncate_referenced();
+    }
+    if removed.iter().any(|relid| is_kept(session, *relid)) {
+        errors::truncate_refused();
+    }
+}
+
+/// Whether TRUNCATE could remove rows of the relation that the subject cannot see.
+pub(super) fn is_kept(session: &Session, relid: Oid) -> bool {
+    match names::judge(session, relid) {
+        Found::Nothing | Found::Free => false,
+        Found::Hidden => true,
+        Found::Restricted(target) => {
+            target.governance.state != State::Governed || !target.governance.filters.is_empty()
+        }
+    }
+}
+
+/// The tables with foreign keys to the given ones, at any distance, with their partitions.
+unsafe fn referencing(relids: &[Oid]) -> Vec<Oid> {
+    let mut all = relids.to_vec();
+    let mut fresh: *mut List = std::ptr::null_mut();
+    for relid in relids {
+        fresh = pg_sys::lappend_oid(fresh, *relid);
+    }
+    while !fresh.is_null() {
+        let found: Vec<Oid> = list::iter_oid(pg_sys::heap_truncate_find_FKs(fresh)).collect();
+        fresh = std::ptr::null_mut();
+        for relid in found {
+            for relid in std::iter::once(relid).chain(relation::descendants(relid)) {
+                if !all.contains(&relid) {
+                    all.push(relid);
+                    fresh = pg_sys::lappend_oid(fresh, relid);
+                }
+            }
+        }
+    }
+    all.split_off(relids.len())
+}
