@@ -58,8 +58,7 @@ DELETE FROM barrier WHERE f_leak(id);
 SELECT id, amount FROM base ORDER BY id;
 ROLLBACK;
 
--- CHECK OPTION.
-\set VERBOSITY terse
+-- CHECK OPTION: its message does not show the row.
 BEGIN;
 UPDATE checked SET amount = 99 RETURNING *;
 SAVEPOINT s;
@@ -77,7 +76,6 @@ UPDATE invoker SET amount = 1 WHERE f_leak(code) RETURNING *;
 UPDATE invoker SET code = 'x';  -- fail
 ROLLBACK;
 
-\set VERBOSITY default
 -- The owner of the view does not matter.
 BEGIN;
 UPDATE open SET amount = 5 RETURNING *;
