@@ -31,8 +31,13 @@ impl Rewriter {
         (*inner).eref = nodes::copy((*rte).eref);
         (*inner).inFromCl = true;
         (*inner).lateral = false;
+        // Native row security is about the relation, which becomes the first of its subquery. Taken off the outer entry
+        // before that one's references are counted.
+        (*rte).securityQuals = std::ptr::null_mut();
+        pg_sys::ChangeVarNodes((*inner).securityQuals.cast(), index as i32, 1, 0);
 
         let subquery = self.subselect(query, index, inner, governance, waived);
+        (*subquery).hasSubLinks |= instantiate::has_sublinks((*inner).securityQuals.cast());
         compat::move_permissions(query, rte, subquery, inner);
         (*rte).lateral = self.move_tablesample(inner);
 
@@ -54,7 +59,6 @@ impl Rewriter {
         (*rte).subquery = subquery;
         (*rte).tablesample = std::ptr::null_mut();
         (*rte).inh = false;
-        (*rte).securityQuals = std::ptr::null_mut();
         (*rte).enrname = std::ptr::null_mut();
     }
 
