@@ -74,6 +74,7 @@ unsafe extern "C-unwind" fn post_parse_analyze(
 
 #[pg_guard]
 unsafe extern "C-unwind" fn analyzed(pstate: *mut pg_sys::ParseState, query: *mut pg_sys::Query) {
+    watch_errors();
     rewrite::naming::apply(pstate, query);
 }
 
@@ -143,6 +144,7 @@ unsafe extern "C-unwind" fn executor_run(
     count: u64,
     execute_once: bool,
 ) {
+    watch_errors();
     let frame = frames::enter(Kind::Executor);
     match NEXT_RUN {
         Some(next) => next(query_desc, direction, count, execute_once),
@@ -157,6 +159,7 @@ unsafe extern "C-unwind" fn executor_run(
     direction: pg_sys::ScanDirection::Type,
     count: u64,
 ) {
+    watch_errors();
     let frame = frames::enter(Kind::Executor);
     match NEXT_RUN {
         Some(next) => next(query_desc, direction, count),
@@ -166,6 +169,7 @@ unsafe extern "C-unwind" fn executor_run(
 }
 
 unsafe extern "C-unwind" fn executor_finish(query_desc: *mut pg_sys::QueryDesc) {
+    watch_errors();
     let frame = frames::enter(Kind::Executor);
     match NEXT_FINISH {
         Some(next) => next(query_desc),
@@ -202,15 +206,20 @@ unsafe extern "C-unwind" fn process_utility(
     after_statement();
 }
 
+/// Sees to it that errors of the client's statement pass [`redact`]. Calls nothing of PostgreSQL's.
+unsafe fn watch_errors() {
+    if frames::is_outermost() {
+        redact::install();
+    }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn before_utility(
     stmt: *mut *mut pg_sys::PlannedStmt,
     source: *const c_char,
     context: pg_sys::ProcessUtilityContext::Type,
 ) -> utility::Course {
-    if frames::is_outermost() {
-        redact::install();
-    }
+    watch_errors();
     utility::before(&mut *stmt, source, context)
 }
 

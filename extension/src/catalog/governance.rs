@@ -2,6 +2,7 @@
 //!
 //! Invariant: whoever asks for a column gets [`Reading::Raw`] only when the relation could be judged completely.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
@@ -80,6 +81,8 @@ pub(crate) struct Governance {
     pub(crate) related: Vec<Oid>,
     /// Inheritance children for which more or other policies hold than for this relation.
     pub(crate) exceptions: Vec<Rc<Governance>>,
+    /// Whether expressions of the policies may fail on raw values, when it was asked for.
+    pub(crate) fallible: OnceCell<bool>,
 }
 
 impl Governance {
@@ -92,6 +95,7 @@ impl Governance {
             columns: Vec::new(),
             related: Vec::new(),
             exceptions: Vec::new(),
+            fallible: OnceCell::new(),
         }
     }
 
@@ -188,6 +192,7 @@ impl Governance {
             columns,
             related: Vec::new(),
             exceptions: Vec::new(),
+            fallible: OnceCell::new(),
         }
     }
 

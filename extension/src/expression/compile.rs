@@ -32,7 +32,7 @@ impl Compiled {
     ///
     /// # Safety
     /// No compilation happened since this was looked up, so that its context is alive.
-    pub(super) unsafe fn tree(&self) -> *mut Node {
+    pub(crate) unsafe fn tree(&self) -> *mut Node {
         nodes::copy(self.tree)
     }
 }

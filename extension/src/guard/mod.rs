@@ -15,7 +15,7 @@ use crate::catalog::governance::State;
 use crate::catalog::{self, epoch};
 use crate::errors;
 use crate::pg::list;
-use crate::visibility;
+use crate::{redact, visibility};
 
 /// Checks a plan that is about to run.
 ///
@@ -42,7 +42,8 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).rtekind != RTEKind::RTE_RELATION {
             continue;
         }
-        if session.governance((*rte).relid).state == State::Open && !visibility::filters(&session, (*rte).relid) {
+        let governance = session.governance((*rte).relid);
+        if governance.state == State::Open && !visibility::filters(&session, (*rte).relid) {
             continue;
         }
         if (*rte).enrname.is_null() {
@@ -53,5 +54,6 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
             pg_sys::ResetPlanCache();
             errors::stale_plan();
         }
+        redact::value::before_execution(&session, &governance);
     }
 }

@@ -10,6 +10,7 @@
 
 mod constraint;
 mod context;
+pub(crate) mod value;
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -43,7 +44,9 @@ thread_local! {
 }
 
 /// Puts the callback at the bottom of the stack unless it is there. PostgreSQL empties the stack when an error reaches the
-/// main loop, and aborts the transaction thereafter.
+/// main loop, and aborts the transaction or the subtransaction thereafter; what fails in an aborted one is followed by the
+/// start of another or by a statement. What was put there inside a `PG_TRY` is gone when that ends, hence the many places
+/// that call this.
 ///
 /// # Safety
 /// Called between statements or from hooks, where the stack is consistent.
@@ -61,9 +64,23 @@ pub(crate) unsafe fn install() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
-    if event == pg_sys::XactEvent::XACT_EVENT_ABORT {
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    if matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
+        value::transaction_ended();
+    }
+    if event == XACT_EVENT_ABORT {
         install();
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction(
+    _event: pg_sys::SubXactEvent::Type,
+    _mine: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    install();
 }
 
 /// Installs the callback. Called once, at server start: every backend inherits the stack.
@@ -72,6 +89,7 @@ pub(crate) fn init() {
     unsafe {
         install();
         pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
     }
 }
 
@@ -149,6 +167,9 @@ unsafe fn clean(session: &Session, error: *mut ErrorData) -> bool {
     // What functions raise on their own they know anyway.
     if (is(b"23") || is(b"44")) && file != "pl_exec.c" {
         cleaned |= constraint::clean(session, error);
+    }
+    if is(b"22") {
+        cleaned |= value::clean(error);
     }
     if session.may_hide() {
         match file.as_str() {
