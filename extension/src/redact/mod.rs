@@ -12,8 +12,9 @@ mod constraint;
 mod context;
 pub(crate) mod value;
 
-use std::cell::Cell;
-use std::ffi::c_void;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::pg_sys::{self, ErrorContextCallback, ErrorData};
 use pgrx::prelude::*;
@@ -39,8 +40,12 @@ static mut BOTTOM: ErrorContextCallback = ErrorContextCallback {
     arg: std::ptr::null_mut(),
 };
 
+/// Holds the copy of one error at a time.
+static mut COPY: pg_sys::MemoryContext = std::ptr::null_mut();
+
 thread_local! {
     static JUDGING: Cell<bool> = const { Cell::new(false) };
+    static CONSTANTS: RefCell<HashSet<CString>> = RefCell::default();
 }
 
 /// Puts the callback at the bottom of the stack unless it is there. PostgreSQL empties the stack when an error reaches the
@@ -88,6 +93,13 @@ pub(crate) fn init() {
     // SAFETY: the postmaster is single-threaded; the callbacks live as long as the process.
     unsafe {
         install();
+        COPY = pg_sys::AllocSetContextCreateInternal(
+            pg_sys::TopMemoryContext,
+            c"betweenrows error".as_ptr(),
+            0,
+            8 * 1024,
+            8 * 1024 * 1024,
+        );
         pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
     }
@@ -136,24 +148,36 @@ unsafe extern "C-unwind" fn judge() -> *mut ErrorData {
     if JUDGING.replace(true) {
         return std::ptr::null_mut();
     }
-    // The copy has to outlive the error; the error context itself is emptied.
-    let context = if pg_sys::MessageContext.is_null() {
-        pg_sys::TopMemoryContext
-    } else {
-        pg_sys::MessageContext
-    };
-    let _scope = Scope(pg_sys::MemoryContextSwitchTo(context));
+    // The copy has to outlive the error, whose own context is emptied, and no longer: a loop may catch many of them.
+    pg_sys::MemoryContextReset(COPY);
+    let _scope = Scope(pg_sys::MemoryContextSwitchTo(COPY));
     let Some(session) = catalog::current().filter(Session::may_restrict) else {
         return std::ptr::null_mut();
     };
     let error = pg_sys::CopyErrorData();
     let is_error = (*error).elevel == PgLogLevel::ERROR as i32;
-    if is_error && clean(&session, error) {
-        error
-    } else {
-        pg_sys::FreeErrorData(error);
-        std::ptr::null_mut()
+    if !is_error || !clean(&session, error) {
+        return std::ptr::null_mut();
     }
+    // PostgreSQL takes these over without copying them.
+    for text in [&mut (*error).filename, &mut (*error).funcname, &mut (*error).domain] {
+        *text = constant(*text);
+    }
+    error
+}
+
+/// A copy of a text that stays for good. Such texts come from the program, so there are not many.
+unsafe fn constant(text: *const c_char) -> *const c_char {
+    if text.is_null() {
+        return text;
+    }
+    let text = CStr::from_ptr(text);
+    CONSTANTS.with_borrow_mut(|constants| {
+        if !constants.contains(text) {
+            constants.insert(text.to_owned());
+        }
+        constants.get(text).map_or(std::ptr::null(), |found| found.as_ptr())
+    })
 }
 
 /// Takes out of the error what the subject must not see; returns whether there was anything.
