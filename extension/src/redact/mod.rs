@@ -192,7 +192,7 @@ unsafe fn clean(session: &Session, error: *mut ErrorData) -> bool {
     if (is(b"23") || is(b"44")) && file != "pl_exec.c" {
         cleaned |= constraint::clean(session, error);
     }
-    if is(b"22") {
+    if is(b"22") && file != "pl_exec.c" {
         cleaned |= value::clean(error);
     }
     if session.may_hide() {
