@@ -515,36 +515,47 @@ grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.a
 -- Statements of subjects that read a system catalog call these for each of its rows. Everybody may call them, so they tell
 -- nothing: false for what is hidden from whoever asks as for what does not exist.
 
+create function betweenrows.visibility_support(internal) returns internal
+    language c strict as 'MODULE_PATHNAME', 'visibility_support_wrapper';
+comment on function betweenrows.visibility_support(internal) is 'tells the planner that most rows of a catalog are visible';
+
 create function betweenrows.relation_visible(relation oid) returns boolean
-    language c stable strict parallel safe as 'MODULE_PATHNAME', 'relation_visible_wrapper';
+    language c stable strict parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'relation_visible_wrapper';
 comment on function betweenrows.relation_visible(oid) is
     'whether a table, view, index, sequence or TOAST table exists for the current subject; 0 stands for none';
 
 create function betweenrows.column_visible(relation oid, number smallint) returns boolean
-    language c stable strict parallel safe as 'MODULE_PATHNAME', 'column_visible_wrapper';
+    language c stable strict parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'column_visible_wrapper';
 comment on function betweenrows.column_visible(oid, smallint) is 'whether a column exists for the current subject';
 
 create function betweenrows.columns_visible(relation oid, numbers smallint[]) returns boolean
-    language c stable parallel safe as 'MODULE_PATHNAME', 'columns_visible_wrapper';
+    language c stable parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'columns_visible_wrapper';
 comment on function betweenrows.columns_visible(oid, smallint[]) is
     'whether all these columns exist for the current subject; 0 among them stands for any of the table';
 
 create function betweenrows.type_visible(type oid) returns boolean
-    language c stable strict parallel safe as 'MODULE_PATHNAME', 'type_visible_wrapper';
+    language c stable strict parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'type_visible_wrapper';
 comment on function betweenrows.type_visible(oid) is 'whether a type is not the row type of a table that is hidden';
 
 create function betweenrows.object_visible(class oid, object oid, part integer) returns boolean
-    language c stable strict parallel safe as 'MODULE_PATHNAME', 'object_visible_wrapper';
+    language c stable strict parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'object_visible_wrapper';
 comment on function betweenrows.object_visible(oid, oid, integer) is
     'whether an object neither is nor names anything that is hidden';
 
 create function betweenrows.statistics_visible(relation oid, number smallint) returns boolean
-    language c stable strict parallel safe as 'MODULE_PATHNAME', 'statistics_visible_wrapper';
+    language c stable strict parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'statistics_visible_wrapper';
 comment on function betweenrows.statistics_visible(oid, smallint) is
     'whether the current subject sees all rows of a table and the raw values of a column';
 
 create function betweenrows.extended_statistics_visible(statistics oid) returns boolean
-    language c stable strict parallel safe as 'MODULE_PATHNAME', 'extended_statistics_visible_wrapper';
+    language c stable strict parallel safe cost 10 support betweenrows.visibility_support
+    as 'MODULE_PATHNAME', 'extended_statistics_visible_wrapper';
 comment on function betweenrows.extended_statistics_visible(oid) is
     'whether the current subject sees all rows and the raw values that statistics were made of';
 
@@ -554,3 +565,13 @@ comment on function betweenrows.extended_statistics_visible(oid) is
 create function betweenrows.refuse_row(relation name) returns boolean
     language c volatile strict as 'MODULE_PATHNAME', 'refuse_row_wrapper';
 comment on function betweenrows.refuse_row(name) is 'raises the error for a new row that does not fulfil the row filters';
+
+-- Barrier ----------------------------------------------------------------------------------------------------------
+
+create function betweenrows.safe_functions() returns table (function regprocedure, condition text)
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'safe_functions_wrapper';
+comment on function betweenrows.safe_functions() is
+    'the functions that leave row filters ordinary conditions, and what their arguments have to fulfil';
+revoke all on function betweenrows.safe_functions() from public;
+grant execute on function betweenrows.safe_functions() to betweenrows_admin;

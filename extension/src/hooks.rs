@@ -84,7 +84,7 @@ unsafe extern "C-unwind" fn planner(
     cursor_options: c_int,
     bound_params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    secure(parse, query_string);
+    secure(parse, query_string, bound_params);
     let frame = frames::enter(Kind::Planner);
     let plan = match NEXT_PLANNER {
         Some(next) => next(parse, query_string, cursor_options, bound_params),
@@ -95,8 +95,12 @@ unsafe extern "C-unwind" fn planner(
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn secure(parse: *mut pg_sys::Query, query_string: *const c_char) {
-    if rewrite::secure(parse, query_string) {
+unsafe extern "C-unwind" fn secure(
+    parse: *mut pg_sys::Query,
+    query_string: *const c_char,
+    params: pg_sys::ParamListInfo,
+) {
+    if rewrite::secure(parse, query_string, params) {
         // A client can ask for plans to be printed to itself, filters and attribute values included.
         pg_sys::Debug_print_plan = false;
     }

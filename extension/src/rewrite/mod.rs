@@ -15,7 +15,7 @@ mod write;
 use std::ffi::{CString, c_char};
 use std::rc::Rc;
 
-use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
+use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParamListInfo, Query, RTEKind, RangeTblEntry};
 use policy::model::{Check, Definition};
 
 use crate::catalog::governance::{Filters, Governance, Reading, State};
@@ -37,8 +37,9 @@ pub(crate) struct Rewriter {
 /// Rewrites a statement for whoever asks. Returns whether it reads or writes anything governed.
 ///
 /// # Safety
-/// `query` is a rewritten query that may be modified, `query_string` is the text that it comes from.
-pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char) -> bool {
+/// `query` is a rewritten query that may be modified, `query_string` is the text that it comes from, `params` are the
+/// parameters that the plan is for.
+pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, params: ParamListInfo) -> bool {
     if !catalog::epoch::is_installed() {
         return false;
     }
@@ -53,7 +54,8 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char) -> b
         instantiate::mark_proven(query, &session.proof());
         return false;
     }
-    let barrier = crate::settings::BARRIER.get() == crate::settings::Barrier::Always || !safety::is_transparent(query);
+    let barrier =
+        crate::settings::BARRIER.get() == crate::settings::Barrier::Always || !safety::is_transparent(query, params);
     Rewriter::new(session, barrier).query(query);
     (*query).hasRowSecurity = true;
     true

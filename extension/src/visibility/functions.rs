@@ -1,11 +1,13 @@
 //! The SQL functions that filters on system catalogs call. Everybody may call them, so that they tell nothing: what is
 //! hidden is as what does not exist.
 
-use pgrx::pg_sys::Oid;
+use pgrx::Internal;
+use pgrx::pg_sys::{self, Datum, Node, NodeTag, Oid};
 use pgrx::prelude::*;
 
 use super::judge::Judge;
 use crate::catalog;
+use crate::pg::nodes;
 
 /// Asks about an object. For an exempt role, and without the extension, everything is seen.
 fn seen(visible: impl FnOnce(&Judge) -> bool) -> bool {
@@ -58,4 +60,22 @@ fn statistics_visible(relation: Oid, number: i16) -> bool {
 #[pg_extern(sql = false)]
 fn extended_statistics_visible(statistics: Oid) -> bool {
     seen(|judge| judge.extended_statistics(statistics))
+}
+
+/// Tells the planner how many rows pass a visibility function: nearly all, where it would expect a third of them and choose
+/// plans for a catalog that is almost empty.
+#[pg_extern(sql = false)]
+fn visibility_support(request: Internal) -> Internal {
+    let request = request
+        .unwrap()
+        .map_or(std::ptr::null_mut(), |datum| datum.cast_mut_ptr::<Node>());
+    // SAFETY: the planner hands over a valid node.
+    unsafe {
+        if !nodes::is_a(request, NodeTag::T_SupportRequestSelectivity) {
+            // "Not supported" is a null pointer, not an SQL null.
+            return Internal::from(Some(Datum::null()));
+        }
+        (*request.cast::<pg_sys::SupportRequestSelectivity>()).selectivity = 0.99;
+    }
+    Internal::from(Some(Datum::from(request)))
 }
