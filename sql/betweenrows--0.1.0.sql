@@ -518,6 +518,7 @@ grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.a
 create function betweenrows.visibility_support(internal) returns internal
     language c strict as 'MODULE_PATHNAME', 'visibility_support_wrapper';
 comment on function betweenrows.visibility_support(internal) is 'tells the planner that most rows of a catalog are visible';
+revoke all on function betweenrows.visibility_support(internal) from public;
 
 create function betweenrows.relation_visible(relation oid) returns boolean
     language c stable strict parallel safe cost 10 support betweenrows.visibility_support

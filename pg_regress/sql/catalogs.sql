@@ -91,7 +91,8 @@ BEGIN
     LOOP
         BEGIN
             EXECUTE format('SELECT count(*) FROM %s t WHERE t::text ~ %L', catalog, 'zeb' || 'ra') INTO hits;
-        EXCEPTION WHEN insufficient_privilege THEN
+        -- The latter is what a foreign table without a handler leads to in information_schema.columns.
+        EXCEPTION WHEN insufficient_privilege OR object_not_in_prerequisite_state THEN
             hits := -1;
         END;
         RETURN NEXT;
@@ -103,7 +104,7 @@ SELECT count(*) > 40 AS many, bool_or(catalog = 'pg_rewrite'::regclass) AS rewri
   FROM s.word_in_catalogs() WHERE hits > 0;
 SELECT catalog, hits > 0 AS found FROM s.word_in_catalogs()
  WHERE catalog::text IN ('pg_attribute', 'pg_class', 'pg_constraint', 'pg_description', 'pg_policy', 'pg_stats', 'pg_trigger',
-                         'pg_type', 'pg_statistic', 'information_schema.columns') ORDER BY 1::text;
+                         'pg_type', 'pg_statistic', 'information_schema.table_constraints') ORDER BY 1::text;
 
 -- alice's view: nowhere, although she reads as many catalogs as carol does.
 SET SESSION AUTHORIZATION regress_alice;
