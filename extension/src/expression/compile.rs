@@ -380,26 +380,6 @@ unsafe fn coerce_to_column(
     })
 }
 
-/// The attribute numbers of its relation's columns that a compiled expression uses; 0 stands for the whole row.
-pub(crate) fn used_columns(compiled: &Compiled) -> Vec<i16> {
-    let mut used = Vec::new();
-    // SAFETY: walks the cached tree without modifying it.
-    unsafe {
-        walk::walk(compiled.tree, &mut |node, level| {
-            if nodes::is_a(node, NodeTag::T_Var) {
-                let var = node.cast::<pg_sys::Var>();
-                if (*var).varlevelsup == level && (*var).varno == 1 {
-                    used.push((*var).varattno);
-                }
-            }
-            Walk::Into
-        });
-    }
-    used.sort_unstable();
-    used.dedup();
-    used
-}
-
 /// The relations that a compiled expression reads in subqueries.
 pub(crate) fn used_relations(compiled: &Compiled) -> Vec<Oid> {
     let mut used = Vec::new();
