@@ -102,7 +102,9 @@ fn objection(named: &Named) -> Option<String> {
     }
     let facts = sql::row(
         "select jsonb_build_object('kind', p.prokind, 'definer', p.prosecdef, 'owner', p.proowner::bigint, 'pinned',
-             exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')))
+             exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')), 'polymorphic',
+             exists (select from unnest(p.proargtypes) a join pg_catalog.pg_type t on t.oid = a
+                     where t.typtype = 'p' and starts_with(t.typname, 'any')))
          from pg_catalog.pg_proc p where p.oid = $1",
         &[named.oid.into()],
     )?;
@@ -114,6 +116,10 @@ fn objection(named: &Named) -> Option<String> {
     }
     if facts["pinned"] != true {
         return Some("It does not set its search_path.".to_owned());
+    }
+    // The caller's types bring their casts and checks along.
+    if facts["polymorphic"] == true {
+        return Some("It has a polymorphic argument.".to_owned());
     }
     let owner = facts["owner"]
         .as_u64()

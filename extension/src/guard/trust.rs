@@ -3,6 +3,7 @@
 //! Invariant: the trust is in what the administrator saw. It ends when the object is replaced, renamed or re-owned, and is
 //! suspended while a function's owner is not exempt. It is kept by name and text, not by OID, so that it survives a dump.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use pgrx::direct_function_call;
@@ -13,6 +14,11 @@ use crate::catalog::{self, epoch};
 use crate::guard::frames;
 use crate::pg::scan::Row;
 use crate::pg::{self, nodes};
+
+thread_local! {
+    /// Whether any function is trusted.
+    static TRUSTS_FUNCTIONS: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What can be trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +81,7 @@ pub(crate) fn load(rows: &[Row], exempt: &HashSet<Oid>) -> Result<HashSet<(Oid, 
     for row in rows {
         trusted.extend(current(row, exempt)?);
     }
+    TRUSTS_FUNCTIONS.set(trusted.iter().any(|(class, _)| *class == Kind::Function.class()));
     let views = trusted.iter().filter(|(class, _)| *class == Kind::View.class());
     epoch::watch_views(views.map(|(_, oid)| *oid).collect());
     Ok(trusted)
@@ -240,6 +247,27 @@ pub(crate) fn function_started(function: Oid) {
 }
 
 /// Whether a function has to be called through the security wrapper, so that [`function_started`] hears of it.
+///
+/// How a function is called is decided once for an expression that is kept, such as a cast of PL/pgSQL, so it is not enough
+/// to answer while a trusted function runs. Functions in C cost too much that way and run no statements of their users; what
+/// the planner calls runs inside its frame.
 pub(crate) fn must_be_noted(function: Oid) -> bool {
-    !pg::is_builtin(function) && frames::below_trusted_function()
+    if pg::is_builtin(function) {
+        return false;
+    }
+    frames::below_trusted_function() || (TRUSTS_FUNCTIONS.get() && !frames::planning() && !is_c_function(function))
+}
+
+fn is_c_function(function: Oid) -> bool {
+    let cache = pg_sys::SysCacheIdentifier::PROCOID as _;
+    // SAFETY: the tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let language = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).prolang;
+        pg_sys::ReleaseSysCache(tuple);
+        [pg_sys::ClanguageId, pg_sys::INTERNALlanguageId].contains(&language.to_u32())
+    }
 }

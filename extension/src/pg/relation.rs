@@ -72,18 +72,33 @@ pub(crate) fn kind(relid: Oid) -> u8 {
     unsafe { pg_sys::get_rel_relkind(relid) as u8 }
 }
 
-/// The TOAST table of a relation, invalid when it has none.
-pub(crate) fn toast_table(relid: Oid) -> Oid {
+/// Reads something of a relation's row in pg_class; `None` when it has gone away.
+fn class<R>(relid: Oid, read: impl FnOnce(&pg_sys::FormData_pg_class) -> R) -> Option<R> {
     // SAFETY: the tuple is read before it is released.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as _, Datum::from(relid));
         if tuple.is_null() {
-            return Oid::INVALID;
+            return None;
         }
-        let toast = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).reltoastrelid;
+        let result = read(&*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>());
         pg_sys::ReleaseSysCache(tuple);
-        toast
+        Some(result)
     }
+}
+
+/// The TOAST table of a relation, invalid when it has none.
+pub(crate) fn toast_table(relid: Oid) -> Oid {
+    class(relid, |class| class.reltoastrelid).unwrap_or(Oid::INVALID)
+}
+
+/// The owner of a relation, `None` when it has gone away.
+pub(crate) fn owner(relid: Oid) -> Option<Oid> {
+    class(relid, |class| class.relowner)
+}
+
+/// Whether a relation has rules, or had once.
+pub(crate) fn has_rules(relid: Oid) -> bool {
+    class(relid, |class| class.relhasrules).unwrap_or(false)
 }
 
 /// Whether policies can be about this kind of relation.
