@@ -144,7 +144,9 @@ start_server() {
 
 stop_server() {
     if server_runs "$1"; then
-        run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" --mode fast --wait --silent stop
+        # A backend that hangs must not keep a script from ending; the next start recovers.
+        run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" --mode fast --wait --timeout 30 --silent stop ||
+            run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" --mode immediate --wait --silent stop
     fi
 }
 
