@@ -21,6 +21,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::{self, Session};
 use crate::pg::nodes;
+use crate::rewrite::missing::{self, Verdict};
 
 /// PostgreSQL's own functions, declared without pgrx's guard.
 mod raw {
@@ -156,6 +157,19 @@ unsafe extern "C-unwind" fn judge() -> *mut ErrorData {
     };
     let error = pg_sys::CopyErrorData();
     let is_error = (*error).elevel == PgLogLevel::ERROR as i32;
+    if is_error && session.may_hide() && missing::is_of_analysis(error) {
+        // From here on the error is the copy, or another.
+        raw::FlushErrorState();
+        pg_sys::error_context_stack = std::ptr::null_mut();
+        return match missing::judge(&session) {
+            Verdict::Instead(other) => other,
+            Verdict::Harmless => error,
+            Verdict::Suspect => {
+                clean(&session, error);
+                error
+            }
+        };
+    }
     if !is_error || !clean(&session, error) {
         return std::ptr::null_mut();
     }
@@ -198,7 +212,9 @@ unsafe fn clean(session: &Session, error: *mut ErrorData) -> bool {
     if session.may_hide() {
         match file.as_str() {
             // "Perhaps you meant …": analysis knows all columns.
-            "parse_relation.c" => cleaned |= remove(&mut (*error).hint) | remove(&mut (*error).detail),
+            "parse_relation.c" if !missing::is_concealing() => {
+                cleaned |= remove(&mut (*error).hint) | remove(&mut (*error).detail)
+            }
             // Objects that depend on what was to be dropped.
             "dependency.c" | "user.c" => cleaned |= conceal_detail(error),
             _ => {}

@@ -6,6 +6,7 @@
 
 mod delay;
 pub(crate) mod inline;
+pub(crate) mod missing;
 pub(crate) mod naming;
 mod read;
 pub(crate) mod safety;

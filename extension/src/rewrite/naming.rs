@@ -1,24 +1,23 @@
 //! Naming: for a statement of the client, what is hidden does not exist.
 //!
-//! A hidden table is reported as PostgreSQL reports a missing one, with the same SQLSTATE, wording and position. Where
-//! hidden columns are in scope, the statement is analysed once more while the relations' descriptors show those columns as
-//! dropped. The parser then does everything right by itself: stars, NATURAL joins, insert column lists and errors with their
-//! position. Descriptors are this backend's own, nothing else runs meanwhile, and they are restored in any case.
+//! A statement that mentions something hidden is analysed once more while hidden tables are out of reach ([`super::missing`])
+//! and the descriptors of other relations show hidden columns as dropped. The parser then does everything right by itself:
+//! stars, NATURAL joins, insert column lists and errors with their position. Descriptors are this backend's own, nothing
+//! else runs meanwhile, and they are restored in any case.
 //!
 //! This layer is no boundary: whatever it misses reads NULL or fails in [`super::secure`].
 
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParseState, Query, RTEKind, RangeTblEntry, RangeVar, RawStmt};
-use pgrx::prelude::*;
 
-use super::whole_row;
+use super::{missing, whole_row};
 use crate::catalog::governance::{Governance, State};
 use crate::catalog::{self, Session};
 use crate::errors;
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{self, list, nodes, report};
+use crate::pg::{self, list, nodes};
 
 /// Treats a statement that was just analysed, in place.
 ///
@@ -34,16 +33,14 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
     if frames::nested() && !catalog::is_assumed() {
         return;
     }
+    missing::note_analysed(query);
     let Some(session) = catalog::current() else { return };
     if session.catalog.is_empty() {
         return;
     }
-    let hidden = Hidden::find(&session, query);
-    if let Some(relid) = hidden.table {
-        raise_missing_table(pstate, query, relid);
-    }
-    if !hidden.columns.is_empty() {
-        analyse_again(pstate, query, &hidden.columns);
+    let hidden = Hidden::in_query(&session, query);
+    if !hidden.is_empty() {
+        analyse_again(pstate, query, &hidden);
     }
 }
 
@@ -71,17 +68,19 @@ unsafe fn mark_role_dependency(query: *mut Query) -> bool {
     true
 }
 
-struct Hidden {
-    table: Option<Oid>,
+/// What a statement mentions that does not exist for the subject.
+#[derive(Default)]
+pub(super) struct Hidden {
+    /// Tables.
+    pub(super) tables: Vec<Oid>,
+    /// Columns of tables that exist.
     columns: Vec<(Oid, Vec<i16>)>,
 }
 
 impl Hidden {
-    unsafe fn find(session: &Session, query: *mut Query) -> Self {
-        let mut hidden = Hidden {
-            table: None,
-            columns: Vec::new(),
-        };
+    /// In an analysed statement.
+    unsafe fn in_query(session: &Session, query: *mut Query) -> Self {
+        let mut hidden = Hidden::default();
         let utility = (*query).commandType == pg_sys::CmdType::CMD_UTILITY;
         let top = if utility {
             pg_sys::UtilityContainsQuery((*query).utilityStmt)
@@ -90,35 +89,70 @@ impl Hidden {
         };
         if !top.is_null() {
             walk::any_query(top, &mut |query| {
-                hidden.add_entries(session, query);
+                for rte in list::iter::<RangeTblEntry>((*query).rtable) {
+                    if (*rte).rtekind == RTEKind::RTE_RELATION {
+                        hidden.add(session, (*rte).relid);
+                    }
+                }
                 false
             });
         }
         hidden
     }
 
-    unsafe fn add_entries(&mut self, session: &Session, query: *mut Query) {
-        for rte in list::iter::<RangeTblEntry>((*query).rtable) {
-            if (*rte).rtekind != RTEKind::RTE_RELATION || pg::is_builtin((*rte).relid) {
-                continue;
+    /// In a raw statement.
+    pub(super) unsafe fn in_raw(session: &Session, stmt: *mut Node) -> Self {
+        let mut hidden = Hidden::default();
+        walk::walk_raw(stmt, &mut |node, _| {
+            if nodes::is_a(node, NodeTag::T_RangeVar) {
+                hidden.add(session, resolve(node.cast()));
             }
-            let governance: Rc<Governance> = session.governance((*rte).relid);
-            if governance.state != State::Governed && governance.state != State::Broken {
-                continue;
-            }
-            let waived = super::is_waived_for(session, Oid::INVALID, (*rte).relid);
-            if !governance.exists(waived) {
-                self.table.get_or_insert((*rte).relid);
-            }
-            let columns: Vec<i16> = governance
-                .hidden_columns(waived)
-                .map(|column| column.facts.attno)
-                .collect();
-            if !columns.is_empty() && self.columns.iter().all(|(relid, _)| *relid != (*rte).relid) {
-                self.columns.push(((*rte).relid, columns));
-            }
+            Walk::Into
+        });
+        hidden
+    }
+
+    unsafe fn add(&mut self, session: &Session, relid: Oid) {
+        if pg::is_builtin(relid) {
+            return;
+        }
+        let governance: Rc<Governance> = session.governance(relid);
+        if governance.state != State::Governed && governance.state != State::Broken {
+            return;
+        }
+        let waived = super::is_waived_for(session, Oid::INVALID, relid);
+        if !governance.exists(waived) {
+            self.tables.push(relid);
+            return;
+        }
+        let columns: Vec<i16> = governance
+            .hidden_columns(waived)
+            .map(|column| column.facts.attno)
+            .collect();
+        if !columns.is_empty() && self.columns.iter().all(|(known, _)| *known != relid) {
+            self.columns.push((relid, columns));
         }
     }
+
+    /// Whether everything that the statement mentions exists.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.columns.is_empty()
+    }
+
+    /// Shows the columns as dropped until the result is dropped. `lock` is taken on their tables; none when the statement
+    /// has locked them.
+    pub(super) unsafe fn conceal_columns(&self, lock: u32) -> Vec<Patch> {
+        self.columns
+            .iter()
+            .map(|(relid, columns)| Patch::apply(*relid, columns, lock))
+            .collect()
+    }
+}
+
+/// The relation that a name stands for, invalid for none.
+pub(super) unsafe fn resolve(name: *mut RangeVar) -> Oid {
+    let none = std::ptr::null_mut();
+    pg_sys::RangeVarGetRelidExtended(name, pg_sys::NoLock as _, pg_sys::RVROption::RVR_MISSING_OK, None, none)
 }
 
 /// A raw statement.
@@ -164,59 +198,20 @@ unsafe fn inner_statement(stmt: *mut Node, utility: bool) -> *mut Node {
 }
 
 /// The statement whose names are resolved by analysis, inside whatever contains it.
-unsafe fn analysed_statement(stmt: *mut Node) -> *mut Node {
+pub(super) unsafe fn analysed_statement(stmt: *mut Node) -> *mut Node {
     let inner = inner_statement(stmt, false);
     if inner.is_null() { stmt } else { inner }
 }
 
-/// Raises what PostgreSQL raises for a table that does not exist.
-unsafe fn raise_missing_table(pstate: *mut ParseState, query: *mut Query, relid: Oid) -> ! {
-    let mut found: Option<*mut RangeVar> = None;
-    if let Some(parsed) = parse_again(pstate, query) {
-        let stmt = analysed_statement((*parsed.raw).stmt);
-        walk::walk_raw(stmt, &mut |node, _| {
-            if nodes::is_a(node, NodeTag::T_RangeVar) {
-                let name = node.cast::<RangeVar>();
-                let resolved = pg_sys::RangeVarGetRelidExtended(
-                    name,
-                    pg_sys::NoLock as _,
-                    pg_sys::RVROption::RVR_MISSING_OK,
-                    None,
-                    std::ptr::null_mut(),
-                );
-                if resolved == relid {
-                    found = Some(name);
-                    return Walk::Stop;
-                }
-            }
-            Walk::Into
-        });
-    }
-    let (name, location) = match found {
-        Some(name) => {
-            let relation = nodes::string((*name).relname);
-            let schema = nodes::string((*name).schemaname);
-            (
-                if schema.is_empty() {
-                    relation
-                } else {
-                    format!("{schema}.{relation}")
-                },
-                (*name).location,
-            )
-        }
-        None => (pg::relation_name(relid).map_or_else(String::new, |(_, name)| name), -1),
-    };
-    let message = format!("relation \"{name}\" does not exist");
-    report::parser_error(pstate, PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, &message, location)
-}
-
-/// Analyses the statement with the hidden columns out of sight and puts the result in the place of `query`.
-unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(Oid, Vec<i16>)]) {
+/// Analyses the statement without what is hidden and puts the result in the place of `query`.
+unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, hidden: &Hidden) {
     let Some(Parsed { raw, plain }) = parse_again(pstate, query) else {
-        return;
+        return hidden.tables.first().map_or((), |table| missing::raise(pstate, *table));
     };
-    refuse_insert_without_columns((*raw).stmt, columns);
+    if hidden.tables.is_empty() {
+        refuse_insert_without_columns((*raw).stmt, &hidden.columns);
+    }
+    missing::conceal_tables(analysed_statement((*raw).stmt), &hidden.tables);
     let own = pg_sys::make_parsestate(std::ptr::null_mut());
     (*own).p_sourcetext = (*pstate).p_sourcetext;
     (*own).p_queryEnv = (*pstate).p_queryEnv;
@@ -225,13 +220,14 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(
     (*own).p_paramref_hook = (*pstate).p_paramref_hook;
     (*own).p_coerce_param_hook = (*pstate).p_coerce_param_hook;
     (*own).p_ref_hook_state = (*pstate).p_ref_hook_state;
-    let patches: Vec<Patch> = columns
-        .iter()
-        .map(|(relid, columns)| Patch::apply(*relid, columns))
-        .collect();
+    let concealing = missing::Concealing::begin();
+    let patches = hidden.conceal_columns(pg_sys::NoLock);
     let analysed = pg_sys::transformTopLevelStmt(own, raw);
-    drop(patches);
+    drop((patches, concealing));
     pg_sys::free_parsestate(own);
+    if let Some(table) = hidden.tables.first() {
+        missing::raise(pstate, *table);
+    }
     (*analysed).queryId = (*query).queryId;
     (*analysed).stmt_location = (*query).stmt_location;
     (*analysed).stmt_len = (*query).stmt_len;
@@ -242,7 +238,7 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(
         analysed
     };
     if !top.is_null() {
-        whole_row::replace(top, columns, plain);
+        whole_row::replace(top, &hidden.columns, plain);
     }
     *query = *analysed;
     mark_role_dependency(query);
@@ -252,13 +248,7 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, columns: &[(
 /// wrong ones.
 unsafe fn refuse_insert_without_columns(stmt: *mut Node, columns: &[(Oid, Vec<i16>)]) {
     let refuse_for = |target: *mut RangeVar| {
-        let target = pg_sys::RangeVarGetRelidExtended(
-            target,
-            pg_sys::NoLock as _,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        );
+        let target = resolve(target);
         if columns.iter().any(|(relid, _)| *relid == target) {
             errors::unsupported(
                 "INSERT into this relation needs a list of columns",
@@ -288,21 +278,24 @@ unsafe fn refuse_insert_without_columns(stmt: *mut Node, columns: &[(Oid, Vec<i1
 }
 
 /// Columns of an open relation that are shown as dropped until this value is dropped.
-struct Patch {
+pub(super) struct Patch {
     relation: pg_sys::Relation,
+    lock: i32,
     desc: pg_sys::TupleDesc,
     columns: Vec<i16>,
 }
 
 impl Patch {
-    /// Hides columns of a relation that the current statement has locked.
-    unsafe fn apply(relid: Oid, columns: &[i16]) -> Self {
-        let relation = pg_sys::relation_open(relid, pg_sys::NoLock as _);
+    /// Hides columns of a relation.
+    unsafe fn apply(relid: Oid, columns: &[i16], lock: u32) -> Self {
+        let lock = lock as i32;
+        let relation = pg_sys::relation_open(relid, lock);
         let desc = (*relation).rd_att;
         // A rebuild of the relation's cache entry replaces the descriptor; ours has to stay in memory until it is restored.
         pg_sys::IncrTupleDescRefCount(desc);
         let patch = Patch {
             relation,
+            lock,
             desc,
             columns: columns.to_vec(),
         };
@@ -333,7 +326,7 @@ impl Drop for Patch {
             // SAFETY: both were taken in `apply`.
             unsafe {
                 pg_sys::DecrTupleDescRefCount(self.desc);
-                pg_sys::relation_close(self.relation, pg_sys::NoLock as _);
+                pg_sys::relation_close(self.relation, self.lock);
             }
         }
     }
