@@ -1,10 +1,11 @@
 //! Which of our hooks are on the stack.
 //!
 //! Invariant: a frame is on the list exactly while its hook runs. Hooks hand PostgreSQL's errors on by longjmp without a
-//! handler of their own (so that the error is never rebuilt), therefore nobody removes their frame. Two facts find the dead
-//! ones when a (sub)transaction aborts, which is what every error ends in: the stack grows downwards, so a frame whose
-//! address lies below the place where the abort runs has been left; and a frame entered inside the aborted subtransaction
-//! has been left too.
+//! handler of their own (so that the error is never rebuilt), therefore nobody removes their frame. Three facts find the dead
+//! ones when a (sub)transaction aborts, which is what every error ends in. The stack grows downwards, so a frame whose
+//! address lies below the place where the abort runs has been left. A frame entered inside the aborted subtransaction has
+//! been left. And where an error ends a whole transaction, every frame inside the function that handles errors then has been
+//! left, whatever runs at its place by now. A procedure's ROLLBACK aborts below a handler of its own.
 
 use std::cell::RefCell;
 
@@ -200,8 +201,9 @@ unsafe extern "C-unwind" fn at_subtransaction(
 unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_PARALLEL_ABORT};
     if event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT {
-        // A ROLLBACK inside a procedure leaves the CALL's frame alive: only the address decides here.
-        drop_dead(|_| false);
+        // SAFETY: reads backend state; the handler's buffer lies in the frame of the function that handles errors.
+        let handler = unsafe { pg_sys::PG_exception_stack } as usize;
+        drop_dead(|frame| frame.address < handler);
     }
 }
 
