@@ -142,6 +142,22 @@ BEGIN;
 INSERT INTO accounts (id) VALUES (10) RETURNING pin;
 ROLLBACK;
 
+-- What errors say is cleaned in every state of a transaction: after an error in it, after a savepoint, after its end.
+BEGIN;
+SAVEPOINT s;
+INSERT INTO accounts (id, owner) VALUES (NULL, 'writes_alice');  -- fail
+ROLLBACK TO s;
+INSERT INTO accounts (id, owner) VALUES (NULL, 'writes_alice');  -- fail
+SELECT 1;  -- fail
+ROLLBACK TO s;
+INSERT INTO accounts (id) VALUES (1);  -- fail
+ROLLBACK;
+BEGIN;
+SELECT 1 / 0;  -- fail
+SELECT 1;  -- fail
+ROLLBACK;
+INSERT INTO accounts (id, owner) VALUES (NULL, 'writes_alice');  -- fail
+
 -- Prepared writes with parameters, generic and custom.
 BEGIN;
 PREPARE p (int, text) AS UPDATE accounts SET balance = $1 WHERE pin = $2 RETURNING id, pin;
