@@ -188,16 +188,24 @@ pub(crate) unsafe fn reader_of_view(query: *mut Query, rte: *mut RangeTblEntry) 
 ///
 /// # Safety
 /// `query` is a valid rewritten query.
-#[cfg(feature = "pg15")]
 pub(crate) unsafe fn is_permitted(query: *mut Query) -> bool {
-    pg_sys::ExecCheckRTPerms((*query).rtable, false)
+    check_permissions(query, false)
 }
 
-/// Whether the roles that the entries of a query's own level are read as may do what the query does with them.
+/// Raises PostgreSQL's error when they may not.
 ///
 /// # Safety
 /// `query` is a valid rewritten query.
+pub(crate) unsafe fn refuse_unless_permitted(query: *mut Query) {
+    check_permissions(query, true);
+}
+
+#[cfg(feature = "pg15")]
+unsafe fn check_permissions(query: *mut Query, raise: bool) -> bool {
+    pg_sys::ExecCheckRTPerms((*query).rtable, raise)
+}
+
 #[cfg(not(feature = "pg15"))]
-pub(crate) unsafe fn is_permitted(query: *mut Query) -> bool {
-    pg_sys::ExecCheckPermissions((*query).rtable, (*query).rteperminfos, false)
+unsafe fn check_permissions(query: *mut Query, raise: bool) -> bool {
+    pg_sys::ExecCheckPermissions((*query).rtable, (*query).rteperminfos, raise)
 }

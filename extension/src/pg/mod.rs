@@ -5,6 +5,7 @@ pub(crate) mod depend;
 pub(crate) mod list;
 pub(crate) mod nodes;
 pub(crate) mod objects;
+pub(crate) mod privileges;
 pub(crate) mod relation;
 pub(crate) mod report;
 pub(crate) mod scan;

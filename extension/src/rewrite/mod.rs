@@ -193,7 +193,10 @@ impl Rewriter {
                 self.prove(rte);
                 return self.filter_catalog(query, index, relid);
             }
-            State::Reserved => errors::reserved_relation(),
+            State::Reserved => {
+                compat::refuse_unless_permitted(query);
+                errors::reserved_relation()
+            }
             State::Inactive => errors::inactive_user(),
             State::Broken => errors::policy_unusable(),
             State::Governed => {}

@@ -10,7 +10,7 @@ use super::names::{self, Found, Restricted};
 use crate::catalog::Session;
 use crate::catalog::governance::{Column, Reading, State};
 use crate::errors;
-use crate::pg::{list, nodes, relation};
+use crate::pg::{list, nodes, privileges, relation};
 
 /// Treats a COPY; returns whether it was replaced by the COPY of a query.
 ///
@@ -28,6 +28,7 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
         Found::Restricted(target) => target,
     };
     match target.governance.state {
+        State::Reserved if !privileges::reach(target.governance.relid) => return false,
         State::Reserved => errors::reserved_relation(),
         State::Inactive => errors::inactive_user(),
         State::Broken => errors::policy_unusable(),

@@ -17,7 +17,7 @@ use super::{Course, net};
 use crate::catalog::Session;
 use crate::errors;
 use crate::guard::frames;
-use crate::pg::{list, nodes, objects};
+use crate::pg::{list, nodes, objects, privileges, relation};
 
 /// Judges a statement of a subject.
 ///
@@ -43,7 +43,7 @@ pub(super) unsafe fn before(
 
 /// What a statement may do.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// Run, under the eyes of the net.
     Go,
     /// Run: what it does to a restricted relation is on the list.
@@ -52,8 +52,9 @@ enum Verdict {
     Skip,
 }
 
-struct Judge<'a> {
-    session: &'a Session,
+/// Judges for a subject.
+pub(super) struct Judge<'a> {
+    pub(super) session: &'a Session,
     source: *const c_char,
 }
 
@@ -97,8 +98,12 @@ impl Judge<'_> {
             }
             T_ViewStmt => {
                 let view: *mut pg_sys::ViewStmt = node.cast();
-                if (*view).replace && !matches!(names::look(self.session, (*view).view), Found::Nothing | Found::Free) {
-                    errors::definition_refused();
+                if (*view).replace {
+                    match names::look(self.session, (*view).view) {
+                        Found::Hidden => errors::definition_refused(),
+                        Found::Restricted(found) if found.is_in_reach() => errors::definition_refused(),
+                        _ => {}
+                    }
                 }
             }
             T_IndexStmt => self.refuse((*node.cast::<pg_sys::IndexStmt>()).relation),
@@ -142,13 +147,9 @@ impl Judge<'_> {
             }
             T_CreatePublicationStmt => self.publication((*node.cast::<pg_sys::CreatePublicationStmt>()).pubobjects),
             T_AlterPublicationStmt => self.publication((*node.cast::<pg_sys::AlterPublicationStmt>()).pubobjects),
-            T_ClusterStmt => self.refuse_or_unnamed((*node.cast::<pg_sys::ClusterStmt>()).relation),
-            T_ReindexStmt => self.refuse_or_unnamed((*node.cast::<pg_sys::ReindexStmt>()).relation),
-            T_DropOwnedStmt
-                if (*node.cast::<pg_sys::DropOwnedStmt>()).behavior == pg_sys::DropBehavior::DROP_CASCADE =>
-            {
-                errors::unnamed_maintenance();
-            }
+            T_ClusterStmt => self.cluster((*node.cast::<pg_sys::ClusterStmt>()).relation),
+            T_ReindexStmt => self.reindex(node.cast()),
+            T_DropOwnedStmt => self.drop_owned(node.cast()),
             T_AlterDomainStmt => self.alter_domain((*node.cast::<pg_sys::AlterDomainStmt>()).typeName),
             _ => {}
         }
@@ -156,7 +157,7 @@ impl Judge<'_> {
     }
 
     /// A relation that the statement may have, whatever policies say about it; a hidden one is missing.
-    unsafe fn see(&self, name: *mut RangeVar) -> Option<Restricted> {
+    pub(super) unsafe fn see(&self, name: *mut RangeVar) -> Option<Restricted> {
         if name.is_null() {
             return None;
         }
@@ -167,9 +168,9 @@ impl Judge<'_> {
         }
     }
 
-    /// A relation that the statement may have only if policies do not restrict it.
-    unsafe fn refuse(&self, name: *mut RangeVar) {
-        if self.see(name).is_some() {
+    /// A relation that the statement may have only if policies do not restrict it, or if PostgreSQL refuses it anyway.
+    pub(super) unsafe fn refuse(&self, name: *mut RangeVar) {
+        if self.see(name).is_some_and(|found| found.is_in_reach()) {
             errors::definition_refused();
         }
     }
@@ -181,14 +182,6 @@ impl Judge<'_> {
         }
         self.refuse(name);
         Verdict::Go
-    }
-
-    /// As [`Judge::refuse`], for a statement that can also be about everything there is.
-    unsafe fn refuse_or_unnamed(&self, name: *mut RangeVar) {
-        if name.is_null() {
-            errors::unnamed_maintenance();
-        }
-        self.refuse(name);
     }
 
     /// Whether IF EXISTS makes the statement do nothing, with PostgreSQL's notice.
@@ -237,28 +230,6 @@ impl Judge<'_> {
         Verdict::Permitted
     }
 
-    /// VACUUM and ANALYZE. ANALYZE calls the functions of expression indexes, FULL too; VERBOSE counts hidden rows.
-    unsafe fn vacuum(&self, vacuum: *mut pg_sys::VacuumStmt) -> Verdict {
-        if (*vacuum).rels.is_null() {
-            errors::unnamed_maintenance();
-        }
-        let plain = (*vacuum).is_vacuumcmd
-            && !list::iter::<pg_sys::DefElem>((*vacuum).options).any(|option| {
-                matches!(
-                    nodes::string((*option).defname).as_str(),
-                    "full" | "analyze" | "verbose"
-                ) && pg_sys::defGetBoolean(option)
-            });
-        for relation in list::iter::<pg_sys::VacuumRelation>((*vacuum).rels) {
-            if plain {
-                self.see((*relation).relation);
-            } else {
-                self.refuse((*relation).relation);
-            }
-        }
-        Verdict::Permitted
-    }
-
     unsafe fn alter_table(&self, alter: *mut pg_sys::AlterTableStmt) -> Verdict {
         if self.is_skipped((*alter).relation, (*alter).missing_ok) {
             return Verdict::Skip;
@@ -274,6 +245,9 @@ impl Judge<'_> {
             }
             return Verdict::Go;
         };
+        if !found.is_in_reach() {
+            return Verdict::Go;
+        }
         for command in commands() {
             self.mentioned((*command).def);
             if !is_permitted_change((*command).subtype) {
@@ -362,31 +336,45 @@ impl Judge<'_> {
         }
     }
 
-    /// CASCADE must reach nothing that policies restrict, and PostgreSQL's notice must name nothing that they hide.
+    /// CASCADE must reach nothing that policies restrict, and PostgreSQL's notice must name nothing that they hide. A TOAST
+    /// table goes with its table.
     unsafe fn refuse_cascade(&self, object: Option<objects::Object>) {
         let restricted = |relid: &pg_sys::Oid| match names::judge(self.session, *relid) {
             Found::Nothing | Found::Free => false,
-            Found::Hidden | Found::Restricted(_) => true,
+            Found::Hidden | Found::Restricted(_) => !relation::is_toast(*relid),
         };
         if object.is_some_and(|object| objects::reached_by_cascade(&[object]).iter().any(restricted)) {
             errors::definition_refused();
         }
     }
 
+    /// Whether one of the named relations is not the role's to drop: PostgreSQL refuses the whole statement before it looks at
+    /// what CASCADE reaches.
+    unsafe fn is_not_to_drop(&self, objects: *mut List) -> bool {
+        list::iter::<List>(objects).any(|object| {
+            let name = names::from_list(object);
+            !matches!(names::look(self.session, name), Found::Hidden)
+                && names::resolve(name).is_some_and(|relid| !privileges::may_drop(relid))
+        })
+    }
+
     /// DROP: hidden relations do not exist, restricted ones are refused. With IF EXISTS hidden ones leave the list.
     unsafe fn drop(&self, stmt: &mut *mut PlannedStmt) {
         use ObjectType::*;
         let drop: *mut pg_sys::DropStmt = (**stmt).utilityStmt.cast();
-        if (*drop).behavior == pg_sys::DropBehavior::DROP_CASCADE {
+        let whole = matches!(
+            (*drop).removeType,
+            OBJECT_TABLE | OBJECT_VIEW | OBJECT_MATVIEW | OBJECT_FOREIGN_TABLE | OBJECT_INDEX | OBJECT_SEQUENCE
+        );
+        let cascade = (*drop).behavior == pg_sys::DropBehavior::DROP_CASCADE;
+        if cascade && !(whole && self.is_not_to_drop((*drop).objects)) {
             for object in list::iter::<Node>((*drop).objects) {
                 self.refuse_cascade(names::object((*drop).removeType, object));
             }
         }
-        let whole = match (*drop).removeType {
-            OBJECT_TABLE | OBJECT_VIEW | OBJECT_MATVIEW | OBJECT_FOREIGN_TABLE | OBJECT_INDEX | OBJECT_SEQUENCE => true,
-            OBJECT_TRIGGER | OBJECT_RULE | OBJECT_POLICY => false,
-            _ => return,
-        };
+        if !whole && !matches!((*drop).removeType, OBJECT_TRIGGER | OBJECT_RULE | OBJECT_POLICY) {
+            return;
+        }
         let mut kept: *mut List = std::ptr::null_mut();
         for object in list::iter::<List>((*drop).objects) {
             let name = if whole {
@@ -396,8 +384,8 @@ impl Judge<'_> {
             };
             let Some(name) = name else { continue };
             match names::look(self.session, name) {
-                Found::Nothing | Found::Free => kept = list::push(kept, object),
-                Found::Restricted(_) => errors::definition_refused(),
+                Found::Restricted(found) if found.is_in_reach() => errors::definition_refused(),
+                Found::Nothing | Found::Free | Found::Restricted(_) => kept = list::push(kept, object),
                 Found::Hidden if frames::nested() => errors::denied(),
                 Found::Hidden => {
                     let (kind, text) = if whole {

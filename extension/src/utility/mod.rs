@@ -7,6 +7,7 @@
 mod copy;
 mod ddl;
 pub(crate) mod explain;
+mod maintenance;
 mod names;
 pub(crate) mod net;
 mod plan;

@@ -14,7 +14,7 @@ use crate::catalog::Session;
 use crate::catalog::governance::{Column, Governance, Reading, State};
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{self, list, nodes, objects, report};
+use crate::pg::{self, list, nodes, objects, privileges, report};
 use crate::{errors, rewrite};
 
 /// What a name stands for, for a subject.
@@ -49,6 +49,12 @@ impl Restricted {
     /// What the subject gets for a column.
     pub(super) fn reading(&self, column: &Column) -> Reading {
         column.reading(self.waived)
+    }
+
+    /// Whether a statement about the relation has to be refused here: PostgreSQL's own privileges would let it run, or its
+    /// message might tell about a hidden column before it comes to them.
+    pub(super) fn is_in_reach(&self) -> bool {
+        self.hides_columns() || privileges::reach(self.governance.relid)
     }
 
     /// Whether there are columns that do not exist for the subject.

@@ -9,7 +9,7 @@ use super::names::{self, Found};
 use crate::catalog::Session;
 use crate::catalog::governance::State;
 use crate::errors;
-use crate::pg::{list, relation};
+use crate::pg::{list, privileges, relation};
 
 /// Judges a TRUNCATE.
 ///
@@ -18,12 +18,18 @@ use crate::pg::{list, relation};
 pub(super) unsafe fn before(session: &Session, stmt: *mut TruncateStmt) {
     let mut removed = Vec::new();
     for name in list::iter::<RangeVar>((*stmt).relations) {
-        match names::look(session, name) {
-            Found::Hidden => names::raise_missing(name, std::ptr::null()),
-            Found::Restricted(target) if target.governance.state == State::Reserved => errors::reserved_relation(),
-            _ => {}
+        let found = names::look(session, name);
+        if matches!(found, Found::Hidden) {
+            names::raise_missing(name, std::ptr::null());
         }
         if let Some(relid) = names::resolve(name) {
+            if is_kept(session, relid) && !privileges::may_truncate(relid) {
+                // PostgreSQL would come to that after the net has seen the table.
+                privileges::raise_missing(relid);
+            }
+            if matches!(found, Found::Restricted(target) if target.governance.state == State::Reserved) {
+                errors::reserved_relation();
+            }
             removed.push(relid);
             if (*name).inh {
                 removed.extend(relation::descendants(relid));
