@@ -2,6 +2,7 @@
 //! [`super`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
@@ -40,6 +41,17 @@ thread_local! {
     static TRUSTED_VIEWS: RefCell<Vec<Oid>> = const { RefCell::new(Vec::new()) };
     /// A bit for each bucket that a subject of this session is in.
     static WATCHED: Cell<u16> = const { Cell::new(0) };
+    /// What this session's policies run beside PostgreSQL's own code; it only grows.
+    static CODE: RefCell<Code> = RefCell::default();
+}
+
+/// Functions and types by their hashes in the system caches, which is what invalidations carry.
+#[derive(Default)]
+struct Code {
+    functions: HashSet<u32>,
+    types: HashSet<u32>,
+    row_types: HashSet<Oid>,
+    domains: bool,
 }
 
 /// Relations whose definition changed and that nobody has looked at since.
@@ -156,6 +168,43 @@ pub(crate) fn watch_views(views: Vec<Oid>) {
     TRUSTED_VIEWS.set(views);
 }
 
+/// Notes that policies call a function.
+pub(crate) fn watch_function(function: Oid) {
+    let hash = hash(pg_sys::SysCacheIdentifier::PROCOID, function);
+    CODE.with_borrow_mut(|code| code.functions.insert(hash));
+}
+
+/// Notes that policies have values of a type.
+pub(crate) fn watch_type(oid: Oid) {
+    let hash = hash(pg_sys::SysCacheIdentifier::TYPEOID, oid);
+    CODE.with_borrow_mut(|code| code.types.insert(hash));
+}
+
+/// Notes that policies have values of a row type, by its relation.
+pub(crate) fn watch_row_type(relid: Oid) {
+    CODE.with_borrow_mut(|code| code.row_types.insert(relid));
+}
+
+/// Notes that policies have values of domains, so that checks matter.
+pub(crate) fn watch_domains() {
+    CODE.with_borrow_mut(|code| code.domains = true);
+}
+
+fn hash(cache: pg_sys::SysCacheIdentifier::Type, oid: Oid) -> u32 {
+    let none = Datum::from(0);
+    // SAFETY: computes a hash of the key.
+    unsafe { pg_sys::GetSysCacheHashValue(cache as _, Datum::from(oid), none, none, none) }
+}
+
+/// Marks expressions and plans when the code they run may have changed. Nothing is borrowed while callbacks run, but if it
+/// were, everything would count as changed.
+fn code_changed(concerns: impl Fn(&Code) -> bool) {
+    if CODE.with(|code| code.try_borrow().map_or(true, |code| concerns(&code))) {
+        COMPILED.set(true);
+        reset_plans();
+    }
+}
+
 /// Sends the invalidation of the whole catalog at the end of the transaction.
 pub(crate) fn touch() {
     send(|channels| channels.epoch);
@@ -203,6 +252,7 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
     if relid == Oid::INVALID || !CHANGED_FOR_EXPRESSIONS.with(|changed| changed.note(relid)) {
         COMPILED.set(true);
     }
+    code_changed(|code| code.row_types.contains(&relid));
     let Some(channels) = CHANNELS.get() else { return };
     if relid == Oid::INVALID || relid == channels.epoch {
         COMPILED.set(true);
@@ -263,8 +313,10 @@ unsafe extern "C-unwind" fn schema_changed(_arg: Datum, _cache: i32, _hash: u32)
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn function_changed(_arg: Datum, _cache: i32, _hash: u32) {
+unsafe extern "C-unwind" fn function_changed(_arg: Datum, _cache: i32, hash: u32) {
     COMPILED.set(true);
+    // A plan knows of the functions that were put into it, not of those that it calls.
+    code_changed(|code| !code.functions.is_empty() && (hash == 0 || code.functions.contains(&hash)));
     if CHANNELS.get().is_some() {
         // The trust in a function ends when it is replaced.
         mark(Stale {
@@ -272,6 +324,21 @@ unsafe extern "C-unwind" fn function_changed(_arg: Datum, _cache: i32, _hash: u3
             ..Stale::default()
         });
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn type_changed(_arg: Datum, _cache: i32, hash: u32) {
+    code_changed(|code| !code.types.is_empty() && (hash == 0 || code.types.contains(&hash)));
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    code_changed(|code| code.domains);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn cast_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    code_changed(|code| !code.types.is_empty());
 }
 
 /// Registers the callbacks.
@@ -286,5 +353,8 @@ pub(crate) fn init() {
         pg_sys::CacheRegisterSyscacheCallback(Cache::NAMESPACEOID as _, Some(schema_changed), none);
         pg_sys::CacheRegisterSyscacheCallback(Cache::PROCOID as _, Some(function_changed), none);
         pg_sys::CacheRegisterSyscacheCallback(Cache::OPEROID as _, Some(function_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::TYPEOID as _, Some(type_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::CONSTROID as _, Some(check_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::CASTSOURCETARGET as _, Some(cast_changed), none);
     }
 }

@@ -3,8 +3,11 @@
 //! Invariant: no code of a subject takes part in a policy. An expression runs for everyone whose rows are filtered, with raw
 //! values as arguments, and is analysed with its writer's rights: functions, operators, casts and domains have to be built
 //! in or owned by exempt roles, views in subqueries by those or by the policy's owner. Functions have to mean the same in
-//! every session, whatever schemas it searches. The same holds while analysis runs: a literal of an array or a row type with
-//! domains in it calls their checks before there is a tree to look at.
+//! every session, whatever schemas it searches. The same holds for what the types of values bring with them
+//! ([`super::types`]), and while analysis runs: a literal of an array or a row type with domains in it calls their checks
+//! before there is a tree to look at.
+//!
+//! What has been looked at is watched: when it changes, plans and compiled expressions are made and checked anew.
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -15,6 +18,7 @@ use pgrx::prelude::*;
 
 use super::compile::Refusal;
 use super::instantiate::has_sublinks;
+use crate::catalog::epoch;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{self, compat, list, nodes, relation};
 use crate::{catalog, errors, identity};
@@ -41,11 +45,27 @@ pub(crate) fn is_analysing() -> bool {
     ANALYSES.get() > 0
 }
 
-/// Refuses a function that is about to be called during an analysis.
+/// Refuses a function that is about to be called during an analysis, for a domain's check. A subject's SQL function may have
+/// been replaced by its body: what that could do beside checking is refused too, whoever wrote it.
 pub(crate) fn before_function(function: Oid) {
-    if !is_trusted(Object::Function(function), None) {
+    // SAFETY: a cached lookup of a function that is about to be called.
+    let is_volatile = unsafe { pg_sys::func_volatile(function) } as u8 == pg_sys::PROVOLATILE_VOLATILE;
+    if is_volatile || runs_text(function) || !is_trusted(Object::Function(function), None) {
         errors::foreign_function(&function_name(function));
     }
+}
+
+/// Whether a function of PostgreSQL's own runs the text of a statement, whose names and operators are those of the session.
+fn runs_text(function: Oid) -> bool {
+    let function = function.to_u32();
+    (pg_sys::F_TABLE_TO_XML..=pg_sys::F_QUERY_TO_XML_AND_XMLSCHEMA).contains(&function)
+        || (pg_sys::F_SCHEMA_TO_XML..=pg_sys::F_DATABASE_TO_XML_AND_XMLSCHEMA).contains(&function)
+        || [
+            pg_sys::F_TS_STAT_TEXT,
+            pg_sys::F_TS_STAT_TEXT_TEXT,
+            pg_sys::F_TS_REWRITE_TSQUERY_TEXT,
+        ]
+        .contains(&function)
 }
 
 /// Refuses an analysed expression of a policy of `owner` that would run code of subjects.
@@ -78,8 +98,10 @@ pub(super) unsafe fn check(expr: *mut Node, owner: Oid) -> Result<(), Refusal> {
 
 /// What has been looked at while one expression is checked. Its methods return what is wrong.
 #[derive(Default)]
-struct Inspection {
+pub(super) struct Inspection {
     functions: HashSet<Oid>,
+    /// With whether values of the type are made.
+    pub(super) types: HashSet<(Oid, bool)>,
 }
 
 impl Inspection {
@@ -102,7 +124,7 @@ impl Inspection {
         culprit
     }
 
-    unsafe fn tree(&mut self, tree: *mut Node) -> Option<String> {
+    pub(super) unsafe fn tree(&mut self, tree: *mut Node) -> Option<String> {
         pg_sys::check_stack_depth();
         let mut culprit = None;
         walk::walk(tree, &mut |node, _| {
@@ -119,21 +141,26 @@ impl Inspection {
         if culprit.is_some() {
             return culprit;
         }
-        if nodes::is_a(node, NodeTag::T_CoerceToDomain) {
-            let domain = (*node.cast::<pg_sys::CoerceToDomain>()).resulttype;
-            if !is_trusted(Object::Type(domain), None) {
-                return Some("a domain of the expression is neither built in nor owned by an exempt role".into());
-            }
+        if let Some(culprit) = self.types(node).or_else(|| named_object(node)) {
+            return Some(culprit);
         }
         // A subject's own operator could let a built-in function stand for something else.
         let foreign = operators(node).any(|operator| !is_trusted(Object::Operator(operator), None));
         foreign.then(|| "an operator of the expression is neither built in nor owned by an exempt role".into())
     }
 
-    unsafe fn function(&mut self, function: Oid) -> Option<String> {
+    pub(super) unsafe fn function(&mut self, function: Oid) -> Option<String> {
+        if runs_text(function) {
+            let name = function_name(function);
+            return Some(format!(
+                "function \"{name}\" runs a text, which means something else in each session"
+            ));
+        }
         if pg::is_builtin(function) || !self.functions.insert(function) {
             return None;
         }
+        // Before anything is read, so that no change is missed.
+        epoch::watch_function(function);
         let name = function_name(function);
         if !is_trusted(Object::Function(function), None) {
             return Some(format!(
@@ -188,6 +215,30 @@ impl Inspection {
         .into_iter()
         .find_map(|function| self.function(function))
     }
+}
+
+/// What is wrong with an object that a node names beside types, functions and operators: whoever owns it can change what it
+/// compares as equal, or finds in a text.
+unsafe fn named_object(node: *mut Node) -> Option<String> {
+    let (object, what) = match nodes::tag(node) {
+        NodeTag::T_CollateExpr => (
+            Object::Collation((*node.cast::<pg_sys::CollateExpr>()).collOid),
+            "collation",
+        ),
+        NodeTag::T_Const => {
+            let constant = node.cast::<pg_sys::Const>();
+            let oid = Oid::from((*constant).constvalue.value() as u32);
+            match (*constant).consttype {
+                _ if (*constant).constisnull => return None,
+                pg_sys::REGCONFIGOID => (Object::TextSearch(oid), "text search configuration"),
+                pg_sys::REGDICTIONARYOID => (Object::Dictionary(oid), "text search dictionary"),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    (!is_trusted(object, None))
+        .then(|| format!("a {what} of the expression is neither built in nor owned by an exempt role"))
 }
 
 /// The operators of a node.
@@ -262,22 +313,29 @@ fn function_name(function: Oid) -> String {
     unsafe { nodes::string(pg_sys::get_func_name(function)) }
 }
 
+/// An object that somebody owns.
 #[derive(Clone, Copy)]
-enum Object {
+pub(super) enum Object {
     Function(Oid),
     Type(Oid),
     Relation(Oid),
     Operator(Oid),
+    Collation(Oid),
+    TextSearch(Oid),
+    Dictionary(Oid),
 }
 
 /// Whether an object is built in or belongs to an exempt role, or to `owner`.
-fn is_trusted(object: Object, owner: Option<Oid>) -> bool {
+pub(super) fn is_trusted(object: Object, owner: Option<Oid>) -> bool {
     use pg_sys::SysCacheIdentifier as Cache;
     let (oid, cache, column) = match object {
         Object::Function(oid) => (oid, Cache::PROCOID, pg_sys::Anum_pg_proc_proowner),
         Object::Operator(oid) => (oid, Cache::OPEROID, pg_sys::Anum_pg_operator_oprowner),
         Object::Type(oid) => (oid, Cache::TYPEOID, pg_sys::Anum_pg_type_typowner),
         Object::Relation(oid) => (oid, Cache::RELOID, pg_sys::Anum_pg_class_relowner),
+        Object::Collation(oid) => (oid, Cache::COLLOID, pg_sys::Anum_pg_collation_collowner),
+        Object::TextSearch(oid) => (oid, Cache::TSCONFIGOID, pg_sys::Anum_pg_ts_config_cfgowner),
+        Object::Dictionary(oid) => (oid, Cache::TSDICTOID, pg_sys::Anum_pg_ts_dict_dictowner),
     };
     if pg::is_builtin(oid) {
         return true;

@@ -4,6 +4,7 @@ pub(crate) mod code;
 pub(crate) mod compile;
 pub(crate) mod instantiate;
 mod raw;
+mod types;
 pub(crate) mod validate;
 
 use pgrx::pg_sys::{self, Oid};

@@ -9,6 +9,7 @@ pub(crate) mod privileges;
 pub(crate) mod relation;
 pub(crate) mod report;
 pub(crate) mod scan;
+pub(crate) mod types;
 pub(crate) mod views;
 pub(crate) mod walk;
 
