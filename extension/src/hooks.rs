@@ -10,8 +10,10 @@ use std::ffi::{c_char, c_int, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::catalog::known::{self, Asker};
 use crate::expression::code;
 use crate::guard::frames::{self, Kind};
+use crate::pg::leaf;
 use crate::{guard, redact, rewrite, utility};
 
 /// PostgreSQL's own functions, declared without pgrx's guard.
@@ -26,6 +28,7 @@ mod standard {
             cursor_options: c_int,
             bound_params: ParamListInfo,
         ) -> *mut PlannedStmt;
+        pub(super) fn AcceptInvalidationMessages();
         pub(super) fn standard_ExecutorStart(query_desc: *mut QueryDesc, eflags: c_int);
         #[cfg(not(feature = "pg18"))]
         pub(super) fn standard_ExecutorRun(
@@ -69,12 +72,14 @@ unsafe extern "C-unwind" fn post_parse_analyze(
     if let Some(next) = NEXT_ANALYZE {
         next(pstate, query, jstate);
     }
-    analyzed(pstate, query);
+    watch_errors();
+    if !rewrite::naming::is_done(query) {
+        analyzed(pstate, query);
+    }
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn analyzed(pstate: *mut pg_sys::ParseState, query: *mut pg_sys::Query) {
-    watch_errors();
     rewrite::naming::apply(pstate, query);
 }
 
@@ -84,7 +89,10 @@ unsafe extern "C-unwind" fn planner(
     cursor_options: c_int,
     bound_params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    secure(parse, query_string, bound_params);
+    take_invalidations();
+    if !known::is_open_query(parse) {
+        secure(parse, query_string, bound_params);
+    }
     let frame = frames::enter(Kind::Planner);
     let plan = match NEXT_PLANNER {
         Some(next) => next(parse, query_string, cursor_options, bound_params),
@@ -107,7 +115,9 @@ unsafe extern "C-unwind" fn secure(
 }
 
 unsafe extern "C-unwind" fn executor_start(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) {
-    let concealed = check(query_desc, eflags);
+    take_invalidations();
+    let open = known::is_open_plan((*query_desc).plannedstmt) && !utility::explain::is_shown(eflags);
+    let concealed = !open && check(query_desc, eflags);
     match NEXT_START {
         Some(next) => next(query_desc, eflags),
         None => standard::standard_ExecutorStart(query_desc, eflags),
@@ -227,10 +237,18 @@ unsafe extern "C-unwind" fn before_utility(
     utility::before(&mut *stmt, source, context)
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn after_statement() {
+/// Takes invalidations when a statement of the client ends, since nothing asks for them before the next Bind message uses a
+/// saved plan.
+unsafe fn after_statement() {
     if frames::is_outermost() {
-        utility::after();
+        take_invalidations();
+    }
+}
+
+/// Takes what other sessions sent, so that what is known is up to date. Not in databases without the extension.
+unsafe fn take_invalidations() {
+    if known::asker() != Asker::Absent && leaf::IsTransactionState() {
+        standard::AcceptInvalidationMessages();
     }
 }
 
@@ -264,11 +282,13 @@ unsafe extern "C-unwind" fn object_accessed(
     utility::net::accessed(access, class, object, argument);
 }
 
-#[pg_guard]
 unsafe extern "C-unwind" fn needs_fmgr(function: pg_sys::Oid) -> bool {
-    NEXT_NEEDS_FMGR.is_some_and(|next| next(function))
-        || rewrite::inline::must_not_inline(function)
-        || guard::trust::must_be_noted(function)
+    NEXT_NEEDS_FMGR.is_some_and(|next| next(function)) || (frames::concern_functions() && must_be_called(function))
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn must_be_called(function: pg_sys::Oid) -> bool {
+    rewrite::inline::must_not_inline(function) || guard::trust::must_be_noted(function)
 }
 
 unsafe extern "C-unwind" fn fmgr(

@@ -20,6 +20,7 @@ impl Drop for Scope {
 
 /// Runs `f` with the extension's access. The scope ends with `f`, also when an error unwinds through it.
 pub(crate) fn with_catalog_access<R>(f: impl FnOnce() -> R) -> R {
+    super::known::forget();
     DEPTH.set(DEPTH.get() + 1);
     let _scope = Scope;
     f()

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use pgrx::pg_sys::{self, Datum, Oid};
 use pgrx::prelude::*;
 
-use crate::pg::scan;
+use super::known::{self, Asker};
+use crate::pg::{leaf, scan};
 
 /// Number of channels for changes that concern one user.
 pub(crate) const BUCKETS: usize = 16;
@@ -105,9 +106,12 @@ pub(crate) fn namespace() -> Option<Oid> {
     if let Some(channels) = CHANNELS.get() {
         return Some(channels.namespace);
     }
+    let changes = known::changes();
     // SAFETY: a syscache lookup, which remembers that a name is missing.
     let namespace = unsafe { pg_sys::get_namespace_oid(c"betweenrows".as_ptr(), true) };
     if namespace == Oid::INVALID {
+        // The extension cannot come without its schema, which is a change.
+        known::learn(changes, Asker::Absent);
         return None;
     }
     // A schema of that name that somebody made by hand is not ours.
@@ -147,7 +151,19 @@ pub(crate) fn is_connected() -> bool {
 /// Whether this database may have the extension: cheap enough to be asked for every statement.
 pub(crate) fn is_installed() -> bool {
     // SAFETY: reads backend state.
-    unsafe { pg_sys::MyDatabaseId != Oid::INVALID && pg_sys::IsTransactionState() && namespace().is_some() }
+    let connected = unsafe { pg_sys::MyDatabaseId } != Oid::INVALID;
+    connected
+        && leaf::IsTransactionState()
+        && match known::asker() {
+            Asker::Absent => false,
+            Asker::Exempt | Asker::Subject(_) => true,
+            Asker::Unknown => namespace().is_some(),
+        }
+}
+
+/// Whether this session has found the extension and hears of its changes.
+pub(crate) fn is_found() -> bool {
+    CHANNELS.get().is_some()
 }
 
 /// The channel of a user: FNV-1a (64 bits, offset basis and prime as published by Fowler, Noll and Vo) of the name.
@@ -199,6 +215,7 @@ fn hash(cache: pg_sys::SysCacheIdentifier::Type, oid: Oid) -> u32 {
 /// Marks expressions and plans when the code they run may have changed. Nothing is borrowed while callbacks run, but if it
 /// were, everything would count as changed.
 fn code_changed(concerns: impl Fn(&Code) -> bool) {
+    known::changed();
     if CODE.with(|code| code.try_borrow().map_or(true, |code| concerns(&code))) {
         COMPILED.set(true);
         reset_plans();
@@ -249,6 +266,7 @@ pub(crate) fn identity_changed() {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
+    known::changed();
     if relid == Oid::INVALID || !CHANGED_FOR_EXPRESSIONS.with(|changed| changed.note(relid)) {
         COMPILED.set(true);
     }
@@ -289,6 +307,7 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn role_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    known::changed();
     // Names, superuser bits and memberships decide who is exempt and which roles count.
     if CHANNELS.get().is_some() {
         COMPILED.set(true);
@@ -303,6 +322,7 @@ unsafe extern "C-unwind" fn role_changed(_arg: Datum, _cache: i32, _hash: u32) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn schema_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    known::changed();
     CHANNELS.set(None);
     COMPILED.set(true);
     mark(Stale {

@@ -21,6 +21,7 @@
 pub(crate) mod access;
 pub(crate) mod epoch;
 pub(crate) mod governance;
+pub(crate) mod known;
 mod load;
 pub(crate) mod subject;
 mod touch;
@@ -36,9 +37,11 @@ use policy::attribute;
 use policy::model::{AccessMode, Assignment, Id, Policy, PolicyType};
 use policy::roles::RoleGraph;
 
-use self::governance::Governance;
+use self::governance::{Governance, State};
+use self::known::Asker;
 use self::subject::Subject;
 use crate::errors;
+use crate::pg::leaf;
 
 /// Everything decisions depend on that is not about one user.
 pub(crate) struct Catalog {
@@ -80,6 +83,8 @@ struct Cache {
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
+    /// The session of the asker that [`known`] knows.
+    static CURRENT: RefCell<Option<Session>> = const { RefCell::new(None) };
     /// The session that a statement is to be shown for, instead of the one that asks.
     static ASSUMED: RefCell<Option<Option<Session>>> = const { RefCell::new(None) };
 }
@@ -108,6 +113,15 @@ impl Session {
         let made = Rc::new(Governance::decide(self, relid));
         CACHE.with_borrow_mut(|cache| cache.relations.insert(key, made.clone()));
         made
+    }
+
+    /// Whether the relation is used as without the extension.
+    pub(crate) fn is_open(&self, relid: Oid) -> bool {
+        let open = self.governance(relid).state == State::Open && !crate::visibility::filters(self, relid);
+        if open {
+            known::learn_open(self.subject.role, relid);
+        }
+        open
     }
 
     /// Whether a table or column may not exist for the subject.
@@ -152,7 +166,7 @@ impl Session {
 /// With an error that closes everything, when the catalog is damaged as a whole.
 pub(crate) fn catalog() -> Option<Rc<Catalog>> {
     // SAFETY: reads backend state.
-    if unsafe { pg_sys::MyDatabaseId == Oid::INVALID || !pg_sys::IsTransactionState() } {
+    if unsafe { pg_sys::MyDatabaseId } == Oid::INVALID || !leaf::IsTransactionState() {
         return None;
     }
     let namespace = epoch::namespace()?;
@@ -199,21 +213,38 @@ pub(crate) fn current() -> Option<Session> {
     if let Some(assumed) = ASSUMED.with_borrow(Clone::clone) {
         return assumed;
     }
+    match known::asker() {
+        Asker::Absent | Asker::Exempt => return None,
+        Asker::Subject(_) => return CURRENT.with_borrow(Clone::clone),
+        Asker::Unknown => {}
+    }
+    let changes = known::changes();
     // Decided without the catalog, so that a superuser can mend a damaged one.
     if crate::identity::is_superuser_only() {
+        if epoch::is_found() {
+            known::learn(changes, Asker::Exempt);
+        }
         return None;
     }
     let catalog = catalog()?;
-    let role = crate::identity::subject_role(&catalog)?;
+    let Some(role) = crate::identity::subject_role(&catalog) else {
+        known::learn(changes, Asker::Exempt);
+        return None;
+    };
     if access::active() {
         return None;
     }
     let subject = subject_of(&catalog, role);
-    Some(Session { catalog, subject })
+    let session = Session { catalog, subject };
+    if known::learn(changes, Asker::Subject(role)) {
+        CURRENT.set(Some(session.clone()));
+    }
+    Some(session)
 }
 
 /// Decides as if another session asked (`Some(None)`: one that nothing is governed for), or as usual again (`None`).
 pub(crate) fn assume(session: Option<Option<Session>>) {
+    known::forget();
     ASSUMED.set(session);
 }
 

@@ -12,6 +12,8 @@ use std::cell::RefCell;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::pg::leaf;
+
 /// What a frame is.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +60,7 @@ impl Surroundings {
         let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
         // SAFETY: reads backend state.
         unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            leaf::GetUserIdAndSecContext(&mut user, &mut context);
             Surroundings {
                 referential: context & pg_sys::SECURITY_NOFORCE_RLS as i32 != 0,
                 error_context: pg_sys::error_context_stack,
@@ -88,8 +90,7 @@ pub(crate) fn enter(kind: Kind) -> usize {
 /// subject.
 pub(crate) fn enter_utility(kind: Kind, watched: bool) -> usize {
     let address = stack_address();
-    // SAFETY: reads a counter.
-    let nest_level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+    let nest_level = leaf::GetCurrentTransactionNestLevel();
     let surroundings = Surroundings::now();
     FRAMES.with_borrow_mut(|frames| {
         frames.push(Frame {
@@ -147,6 +148,11 @@ pub(crate) fn planning() -> bool {
     FRAMES.with_borrow(|frames| frames.iter().any(|frame| frame.kind == Kind::Planner))
 }
 
+/// Whether how functions are called may matter: while something is planned, or below a trusted function.
+pub(crate) fn concern_functions() -> bool {
+    planning() || below_trusted_function()
+}
+
 /// Whether the statement that is planned or started now is issued directly by a trusted function. Triggers, casts and
 /// functions below it run inside frames of their own.
 pub(crate) fn in_trusted_function() -> bool {
@@ -191,8 +197,8 @@ unsafe extern "C-unwind" fn at_subtransaction(
     _arg: *mut std::ffi::c_void,
 ) {
     if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        // SAFETY: reads a counter; during the callback it is still that of the aborting subtransaction.
-        let level = unsafe { pg_sys::GetCurrentTransactionNestLevel() };
+        // During the callback it is still that of the aborting subtransaction.
+        let level = leaf::GetCurrentTransactionNestLevel();
         drop_dead(|frame| frame.nest_level >= level);
     }
 }

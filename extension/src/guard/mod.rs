@@ -11,11 +11,10 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, PlannedStmt, QueryDesc, RTEKind, RangeTblEntry};
 
-use crate::catalog::governance::State;
 use crate::catalog::{self, epoch};
 use crate::errors;
 use crate::pg::list;
-use crate::{redact, visibility};
+use crate::redact;
 
 /// Checks a plan that is about to run.
 ///
@@ -30,7 +29,6 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
     if pg_sys::ParallelWorkerNumber >= 0 && frames::executor_depth() == 0 {
         return;
     }
-    pg_sys::AcceptInvalidationMessages();
     let Some(session) = catalog::current() else { return };
     // A plan of a trusted function has no proof, and fails here as soon as it is started from anywhere else.
     if frames::in_trusted_function() {
@@ -42,8 +40,7 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).rtekind != RTEKind::RTE_RELATION {
             continue;
         }
-        let governance = session.governance((*rte).relid);
-        if governance.state == State::Open && !visibility::filters(&session, (*rte).relid) {
+        if session.is_open((*rte).relid) {
             continue;
         }
         if (*rte).enrname.is_null() {
@@ -54,6 +51,6 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
             pg_sys::ResetPlanCache();
             errors::stale_plan();
         }
-        redact::value::before_execution(&session, &governance);
+        redact::value::before_execution(&session, &session.governance((*rte).relid));
     }
 }

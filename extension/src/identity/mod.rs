@@ -8,11 +8,11 @@ pub(crate) mod switch;
 use pgrx::pg_sys::{self, Oid};
 
 use crate::catalog::Catalog;
+use crate::pg::leaf;
 
 /// The role on whose behalf a statement runs, `None` when it is exempt from all policies.
 pub(crate) fn subject_role(catalog: &Catalog) -> Option<Oid> {
-    // SAFETY: both read backend state that is set as soon as a session has a user.
-    let (session, current) = unsafe { (pg_sys::GetSessionUserId(), pg_sys::GetUserId()) };
+    let (session, current) = (leaf::GetSessionUserId(), leaf::GetUserId());
     if !is_exempt(catalog, session) {
         return Some(session);
     }
@@ -22,7 +22,7 @@ pub(crate) fn subject_role(catalog: &Catalog) -> Option<Oid> {
 /// Whether login and current role are both superusers.
 pub(crate) fn is_superuser_only() -> bool {
     // SAFETY: reads backend state and cached catalog rows.
-    unsafe { pg_sys::superuser_arg(pg_sys::GetSessionUserId()) && pg_sys::superuser() }
+    unsafe { pg_sys::superuser_arg(leaf::GetSessionUserId()) && pg_sys::superuser() }
 }
 
 /// Whether a role is exempt: a superuser, or listed by its exact name.

@@ -2,6 +2,7 @@
 
 pub(crate) mod compat;
 pub(crate) mod depend;
+pub(crate) mod leaf;
 pub(crate) mod list;
 pub(crate) mod nodes;
 pub(crate) mod objects;

@@ -134,6 +134,67 @@ pub(crate) unsafe fn any_query(query: *mut Query, visit: &mut dyn FnMut(*mut Que
         })
 }
 
+/// Calls `test` for `query` and every query below it until it returns false; returns whether it never did. For functions that
+/// own nothing with a destructor: PostgreSQL's errors cross it by longjmp.
+///
+/// # Safety
+/// `query` is a valid analysed query; `test` raises nothing.
+pub(crate) unsafe fn all_queries(query: *mut Query, test: unsafe fn(*mut Query) -> bool) -> bool {
+    if !test(query) {
+        return false;
+    }
+    for rte in super::list::iter::<pg_sys::RangeTblEntry>((*query).rtable) {
+        let subquery = (*rte).subquery;
+        if (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY && !subquery.is_null() && !all_queries(subquery, test) {
+            return false;
+        }
+    }
+    for cte in super::list::iter::<pg_sys::CommonTableExpr>((*query).cteList) {
+        if !all_queries((*cte).ctequery.cast(), test) {
+            return false;
+        }
+    }
+    let mut test = test;
+    let context = (&raw mut test).cast();
+    !(*query).hasSubLinks
+        || !unguarded::query_tree_walker(query, unguarded::find_failing, context, SUBLINKS_ONLY as i32)
+}
+
+/// PostgreSQL's walkers without pgrx's guard.
+mod unguarded {
+    use std::ffi::{c_int, c_void};
+
+    use pgrx::pg_sys::{Node, NodeTag, Query};
+
+    /// A walker's callback; before 16 C declares it without parameters.
+    type Callback = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
+
+    unsafe extern "C-unwind" {
+        #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+        pub(super) fn query_tree_walker(
+            query: *mut Query,
+            walker: Callback,
+            context: *mut c_void,
+            flags: c_int,
+        ) -> bool;
+        #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+        fn expression_tree_walker(node: *mut Node, walker: Callback, context: *mut c_void) -> bool;
+    }
+
+    /// Looks for a query in a sublink that fails the test.
+    pub(super) unsafe extern "C-unwind" fn find_failing(node: *mut Node, context: *mut c_void) -> bool {
+        if node.is_null() {
+            return false;
+        }
+        if (*node).type_ == NodeTag::T_Query {
+            // SAFETY: the context is the test of the call that started this walk.
+            let test = unsafe { *context.cast::<unsafe fn(*mut Query) -> bool>() };
+            return !super::all_queries(node.cast(), test);
+        }
+        expression_tree_walker(node, find_failing, context)
+    }
+}
+
 /// Flags for [`walk_query`]: of the queries below, only those in sublinks.
 pub(crate) const SUBLINKS_ONLY: u32 = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
 

@@ -20,7 +20,7 @@ use pgrx::pg_sys::{self, ErrorContextCallback, ErrorData};
 use pgrx::prelude::*;
 
 use crate::catalog::{self, Session};
-use crate::pg::nodes;
+use crate::pg::{leaf, nodes};
 use crate::rewrite::missing::{self, Verdict};
 
 /// PostgreSQL's own functions, declared without pgrx's guard.
@@ -29,7 +29,6 @@ mod raw {
 
     unsafe extern "C-unwind" {
         pub(super) fn geterrcode() -> c_int;
-        pub(super) fn IsTransactionState() -> bool;
         pub(super) fn FlushErrorState();
         pub(super) fn ThrowErrorData(edata: *mut pgrx::pg_sys::ErrorData);
     }
@@ -107,7 +106,7 @@ pub(crate) fn init() {
 }
 
 unsafe extern "C-unwind" fn at_error(_arg: *mut c_void) {
-    if !is_of_interest(raw::geterrcode()) || pg_sys::CritSectionCount > 0 || !raw::IsTransactionState() {
+    if !is_of_interest(raw::geterrcode()) || pg_sys::CritSectionCount > 0 || !leaf::IsTransactionState() {
         return;
     }
     let cleaned = judge();

@@ -17,7 +17,7 @@ use super::naming::{self, Hidden};
 use crate::catalog::Session;
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{self, list, nodes, report};
+use crate::pg::{self, leaf, list, nodes, report};
 
 thread_local! {
     /// When the client's message came in, and the place in its text of the statement that was analysed last.
@@ -52,10 +52,7 @@ impl Drop for Concealing {
 /// # Safety
 /// `query` is the analysed form of a statement of the client.
 pub(super) unsafe fn note_analysed(query: *mut Query) {
-    LAST.set((
-        pg_sys::GetCurrentStatementStartTimestamp(),
-        (*query).stmt_location.max(0),
-    ));
+    LAST.set((leaf::GetCurrentStatementStartTimestamp(), (*query).stmt_location.max(0)));
 }
 
 /// Puts hidden tables out of the reach of analysis. The parser looks for temporary tables only, and a name with its schema

@@ -27,7 +27,7 @@ use crate::errors;
 use crate::expression::{Kind, compile, instantiate};
 use crate::guard::{frames, integrity};
 use crate::pg::walk::{self, Walk};
-use crate::pg::{compat, list, nodes, relation};
+use crate::pg::{compat, leaf, list, nodes, relation};
 
 /// The rewriting of one statement for one subject.
 pub(crate) struct Rewriter {
@@ -46,7 +46,6 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
     if !catalog::epoch::is_installed() {
         return false;
     }
-    pg_sys::AcceptInvalidationMessages();
     let Some(session) = catalog::current() else {
         return false;
     };
@@ -95,9 +94,7 @@ pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> b
                 RTEKind::RTE_SUBQUERY => compat::view_of_subquery(rte),
                 _ => None,
             };
-            relid.is_some_and(|relid| {
-                session.governance(relid).state != State::Open || crate::visibility::filters(session, relid)
-            })
+            relid.is_some_and(|relid| !session.is_open(relid))
         })
     };
     walk::any_query(query, &mut |query| concerns(query))
@@ -405,8 +402,7 @@ fn current_role(session: &Session) -> Oid {
     if catalog::is_assumed() {
         return session.subject.role;
     }
-    // SAFETY: reads backend state.
-    unsafe { pg_sys::GetUserId() }
+    leaf::GetUserId()
 }
 
 /// `tableoid = relid`, or `<>`.

@@ -13,11 +13,43 @@ use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParseState, Query, RTEKind, RangeTb
 
 use super::{missing, whole_row};
 use crate::catalog::governance::{Governance, State};
+use crate::catalog::known::{self, Asker};
 use crate::catalog::{self, Session};
 use crate::errors;
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{self, list, nodes};
+use crate::pg::{self, leaf, list, nodes};
+
+/// Does what has to be done with a statement that was just analysed, when it is known that naming has nothing to do with it;
+/// returns whether it is. Called outside pgrx's guard.
+///
+/// # Safety
+/// `query` is the argument of `post_parse_analyze_hook`.
+pub(crate) unsafe fn is_done(query: *mut Query) -> bool {
+    let nested = frames::nested();
+    let done = match known::asker() {
+        Asker::Unknown => return false,
+        Asker::Absent => return true,
+        Asker::Exempt => true,
+        Asker::Subject(_) => {
+            let top = analysed_query(query);
+            nested || top.is_null() || known::is_shown_query(top)
+        }
+    };
+    if done && mark_role_dependency(query) && !nested {
+        missing::note_analysed(query);
+    }
+    done
+}
+
+/// The query itself, or the one inside a utility statement; NULL when there is none.
+unsafe fn analysed_query(query: *mut Query) -> *mut Query {
+    if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
+        leaf::UtilityContainsQuery((*query).utilityStmt)
+    } else {
+        query
+    }
+}
 
 /// Treats a statement that was just analysed, in place.
 ///
@@ -49,13 +81,9 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
 /// query inside them once more when they run. It was treated with the statement around it, and is not one that
 /// [`parse_again`] would find in the source text.
 unsafe fn mark_role_dependency(query: *mut Query) -> bool {
-    let mut target = query;
-    if (*query).commandType == pg_sys::CmdType::CMD_UTILITY {
-        let inner = pg_sys::UtilityContainsQuery((*query).utilityStmt);
-        if inner.is_null() {
-            return true;
-        }
-        target = inner;
+    let target = analysed_query(query);
+    if target.is_null() {
+        return true;
     }
     if (*target).hasRowSecurity {
         return false;
@@ -81,12 +109,7 @@ impl Hidden {
     /// In an analysed statement.
     unsafe fn in_query(session: &Session, query: *mut Query) -> Self {
         let mut hidden = Hidden::default();
-        let utility = (*query).commandType == pg_sys::CmdType::CMD_UTILITY;
-        let top = if utility {
-            pg_sys::UtilityContainsQuery((*query).utilityStmt)
-        } else {
-            query
-        };
+        let top = analysed_query(query);
         if !top.is_null() {
             walk::any_query(top, &mut |query| {
                 for rte in list::iter::<RangeTblEntry>((*query).rtable) {
@@ -118,6 +141,7 @@ impl Hidden {
         }
         let governance: Rc<Governance> = session.governance(relid);
         if governance.state != State::Governed && governance.state != State::Broken {
+            session.is_open(relid);
             return;
         }
         let waived = super::is_waived_for(session, Oid::INVALID, relid);
@@ -129,7 +153,9 @@ impl Hidden {
             .hidden_columns(waived)
             .map(|column| column.facts.attno)
             .collect();
-        if !columns.is_empty() && self.columns.iter().all(|(known, _)| *known != relid) {
+        if columns.is_empty() {
+            known::learn_shown(session.subject.role, relid);
+        } else if self.columns.iter().all(|(known, _)| *known != relid) {
             self.columns.push((relid, columns));
         }
     }
@@ -231,12 +257,7 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, hidden: &Hid
     (*analysed).queryId = (*query).queryId;
     (*analysed).stmt_location = (*query).stmt_location;
     (*analysed).stmt_len = (*query).stmt_len;
-    let utility = (*analysed).commandType == pg_sys::CmdType::CMD_UTILITY;
-    let top = if utility {
-        pg_sys::UtilityContainsQuery((*analysed).utilityStmt)
-    } else {
-        analysed
-    };
+    let top = analysed_query(analysed);
     if !top.is_null() {
         whole_row::replace(top, &hidden.columns, plain);
     }

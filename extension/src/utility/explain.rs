@@ -145,14 +145,23 @@ impl Known {
     }
 }
 
+/// Whether a plan that is about to be started is what an EXPLAIN is about.
+pub(crate) fn is_shown(eflags: i32) -> bool {
+    is_only_shown(eflags) || frames::explaining()
+}
+
+fn is_only_shown(eflags: i32) -> bool {
+    eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0
+}
+
 /// Looks at a plan that is about to be started. Returns whether it is only to be shown to a subject and governed; then it was
 /// replaced by a copy, and [`conceal`] is to follow.
 ///
 /// # Safety
 /// The arguments are those of `ExecutorStart_hook`.
 pub(crate) unsafe fn at_start(query_desc: *mut QueryDesc, eflags: i32) -> bool {
-    let only_shown = eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0;
-    if !(only_shown || frames::explaining()) || !epoch::is_installed() {
+    let only_shown = is_only_shown(eflags);
+    if !is_shown(eflags) || !epoch::is_installed() {
         return false;
     }
     let Some(session) = catalog::current() else {

@@ -74,15 +74,6 @@ pub(crate) unsafe fn before(
     course
 }
 
-/// Takes invalidations when a statement of the client ends, since nothing asks for them before the next Bind message uses a
-/// saved plan.
-pub(crate) fn after() {
-    if epoch::is_installed() {
-        // SAFETY: the state of the transaction allows catalog access.
-        unsafe { pg_sys::AcceptInvalidationMessages() };
-    }
-}
-
 /// What the statement's frame is: whether it runs or analyses statements that the client did not write here.
 unsafe fn kind(node: *mut Node) -> Kind {
     use NodeTag::*;
