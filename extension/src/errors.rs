@@ -127,6 +127,78 @@ pub(crate) fn explain_analyze() -> ! {
     )
 }
 
+/// A name would change, or an object be dropped, that expressions of policies use (2BP01). The policies are only named to
+/// those who administrate them.
+pub(crate) fn used_by_policies(policies: Vec<String>, named: bool) -> ! {
+    refuse_for_policies(
+        "cannot rename or drop what expressions of policies use",
+        policies,
+        named,
+        "Change or drop the policies first.",
+    )
+}
+
+/// A name would change so that policies are no longer about it, or cannot be applied any more (2BP01).
+pub(crate) fn lost_by_policies(policies: Vec<String>, named: bool) -> ! {
+    refuse_for_policies(
+        "cannot rename what policies would no longer govern",
+        policies,
+        named,
+        "Let the targets of the policies name it exactly or match the new name, or choose another name.",
+    )
+}
+
+/// Tells an administrator that a relation is out of the reach of policies whose patterns were about its old name or its
+/// parent (01000).
+pub(crate) fn warn_of_policies_left(policies: &[String]) {
+    let lines: Vec<String> = policies.iter().map(|name| format!("policy \"{name}\"")).collect();
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_WARNING,
+        "policies no longer govern the relation",
+        "betweenrows",
+    )
+    .set_detail(lines.join("\n"))
+    .set_hint("Add the relation to the targets of the policies if they are meant to.")
+    .report(PgLogLevel::WARNING);
+}
+
+fn refuse_for_policies(message: &'static str, policies: Vec<String>, named: bool, hint: &str) -> ! {
+    let mut report = ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+        message,
+        "betweenrows",
+    )
+    .set_hint(if named {
+        hint
+    } else {
+        "Ask an administrator of betweenrows."
+    });
+    if named {
+        let lines: Vec<String> = policies.into_iter().map(|name| format!("policy \"{name}\"")).collect();
+        report = report.set_detail(lines.join("\n"));
+    }
+    report.report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// The extension is found by the name of its schema (2BP01).
+pub(crate) fn own_schema_renamed() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+        "cannot rename schema \"betweenrows\"",
+        Some("Policies are enforced with it. To be rid of them, drop the extension."),
+    )
+}
+
+/// A role would become exempt by its name alone (42710).
+pub(crate) fn exempt_name(name: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+        format!("role name \"{name}\" is reserved"),
+        Some("Choose another name, or ask an administrator of betweenrows to end the exemption of the name."),
+    )
+}
+
 /// COPY lists a generated column (42P10), in PostgreSQL's words.
 pub(crate) fn copied_generated_column(column: &str) -> ! {
     ErrorReport::new(

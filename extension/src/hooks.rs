@@ -217,6 +217,9 @@ unsafe extern "C-unwind" fn process_utility(
         }
     }
     frames::leave(frame);
+    if utility::follow::is_pending() {
+        follow(frame);
+    }
     after_statement();
 }
 
@@ -225,6 +228,11 @@ unsafe fn watch_errors() {
     if frames::is_outermost() {
         redact::install();
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn follow(frame: usize) {
+    utility::follow::after(frame);
 }
 
 #[pg_guard]
@@ -268,7 +276,7 @@ unsafe extern "C-unwind" fn object_access(
         OAT_NAMESPACE_SEARCH => {}
         OAT_FUNCTION_EXECUTE if !code::is_analysing() => {}
         OAT_FUNCTION_EXECUTE => function_called(object),
-        _ => object_accessed(access, class, object, argument),
+        _ => object_accessed(access, class, object, part, argument),
     }
 }
 
@@ -277,9 +285,10 @@ unsafe extern "C-unwind" fn object_accessed(
     access: pg_sys::ObjectAccessType::Type,
     class: pg_sys::Oid,
     object: pg_sys::Oid,
+    part: c_int,
     argument: *mut c_void,
 ) {
-    utility::net::accessed(access, class, object, argument);
+    utility::accessed(access, class, object, part, argument);
 }
 
 unsafe extern "C-unwind" fn needs_fmgr(function: pg_sys::Oid) -> bool {

@@ -38,5 +38,6 @@ pub extern "C-unwind" fn _PG_init() {
     guard::frames::init();
     identity::switch::init();
     redact::init();
+    utility::follow::init();
     hooks::init();
 }

@@ -171,13 +171,9 @@ SET search_path = '';
 SELECT id FROM inject.t;
 RESET SESSION AUTHORIZATION;
 SET search_path = inject;
--- The table is dropped: the session's own one does not take its place.
-BEGIN;
+-- The table cannot be dropped, so that the session's own one cannot take its place.
 DROP VIEW her_members;
-DROP TABLE inject.members;
-SET LOCAL SESSION AUTHORIZATION inject_alice;
-SELECT id FROM inject.t;  -- fail
-ROLLBACK;
+DROP TABLE inject.members;  -- fail
 SELECT betweenrows.drop_policy('inject path');
 
 -- The rights: a policy's subqueries read with its writer's, not with those of the extension or of who asks.

@@ -11,4 +11,5 @@ mod json;
 pub mod model;
 pub mod pattern;
 pub mod placeholder;
+pub mod retarget;
 pub mod roles;

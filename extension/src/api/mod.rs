@@ -15,6 +15,7 @@ mod check;
 mod effective;
 mod errors;
 mod export;
+pub(crate) mod follow;
 mod json;
 mod login;
 mod members;

@@ -4,7 +4,7 @@
 //! holds its row, so that two sessions cannot alter the same version.
 
 use pgrx::{AnyElement, Uuid, prelude::*};
-use policy::model::{self, Definition, PolicyType, Target};
+use policy::model::{self, Definition, Policy, PolicyType, Target, Targets};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -143,6 +143,26 @@ impl Stored {
             .unwrap_or_else(|issue| errors::corrupt_catalog(format!("policy \"{}\": {issue}", self.name)))
     }
 
+    /// The targets, `None` when they are unusable.
+    pub(crate) fn parsed_targets(&self) -> Option<Vec<Target>> {
+        model::parse_targets(&self.targets).ok()
+    }
+
+    /// The policy with other targets; `None` when it is unusable.
+    pub(crate) fn parsed(&self, targets: Targets) -> Option<Policy> {
+        let policy_type = model::parse_policy_type(&self.policy_type).ok()?;
+        Some(Policy {
+            id: self.id(),
+            name: self.name.clone(),
+            version: self.version,
+            policy_type,
+            targets,
+            definition: model::parse_definition(policy_type, Some(&self.definition)).ok()?,
+            is_enabled: self.is_enabled,
+            owner: self.owner.clone(),
+        })
+    }
+
     /// The policy's expressions use this attribute.
     fn uses(&self, key: &str) -> bool {
         check::keys(&model::Definition::from_json(
@@ -248,6 +268,43 @@ pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
     }
 }
 
+/// Gives a policy that was read with [`lock`] other targets, since what they name has got other names.
+pub(crate) fn retarget(before: &Stored, targets: &[Target]) {
+    let row = sql::row(
+        "update betweenrows.policies p
+         set targets = $2, version = p.version + 1, updated_by = session_user, updated_at = now()
+         where p.id = $1 returning to_jsonb(p)",
+        &[
+            args::uuid(before.id()).into(),
+            json::parameter(&model::targets_to_json(targets)).into(),
+        ],
+    );
+    record_change(before, row);
+}
+
+/// Lets the policies of a role follow its name.
+pub(crate) fn change_owner(old: &str, new: &str) {
+    let owned = sql::rows(
+        "select to_jsonb(p) from betweenrows.policies p where p.owner = $1 order by p.name for update",
+        &[old.into()],
+    );
+    for before in owned.into_iter().map(Stored::from_row) {
+        let row = sql::row(
+            "update betweenrows.policies p
+             set owner = $2, version = p.version + 1, updated_by = session_user, updated_at = now()
+             where p.id = $1 returning to_jsonb(p)",
+            &[args::uuid(before.id()).into(), new.into()],
+        );
+        record_change(&before, row);
+    }
+}
+
+fn record_change(before: &Stored, row: Option<Value>) {
+    let after = Stored::from_row(row.unwrap_or_default());
+    keep_version(&after, "alter");
+    audit::record("alter", KIND, &before.name, &before.row, &after.row);
+}
+
 /// Drops a policy that was read with [`lock`], with its assignments.
 pub(crate) fn drop(before: &Stored) {
     let id = args::uuid(before.id());
@@ -262,6 +319,15 @@ pub(crate) fn drop(before: &Stored) {
     let mut gone = before.row.clone();
     gone["assignments"] = Value::Array(assignments);
     audit::record("drop", KIND, &before.name, &gone, &Value::Null);
+}
+
+/// A policy as it is now.
+pub(crate) fn find(name: &str) -> Option<Stored> {
+    sql::row(
+        "select to_jsonb(p) from betweenrows.policies p where p.name = $1",
+        &[name.into()],
+    )
+    .map(Stored::from_row)
 }
 
 /// A policy, locked against other changes.

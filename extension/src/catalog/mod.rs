@@ -165,11 +165,22 @@ impl Session {
 /// # Panics
 /// With an error that closes everything, when the catalog is damaged as a whole.
 pub(crate) fn catalog() -> Option<Rc<Catalog>> {
+    up_to_date().unwrap_or_else(|_| errors::catalog_unreadable())
+}
+
+/// As [`catalog`], and `None` when the catalog is damaged: for what must not stand in the way of mending it.
+pub(crate) fn readable() -> Option<Rc<Catalog>> {
+    up_to_date().unwrap_or(None)
+}
+
+fn up_to_date() -> Result<Option<Rc<Catalog>>, String> {
     // SAFETY: reads backend state.
     if unsafe { pg_sys::MyDatabaseId } == Oid::INVALID || !leaf::IsTransactionState() {
-        return None;
+        return Ok(None);
     }
-    let namespace = epoch::namespace()?;
+    let Some(namespace) = epoch::namespace() else {
+        return Ok(None);
+    };
     for _ in 0..100 {
         let stale = epoch::take_stale();
         CACHE.with_borrow_mut(|cache| {
@@ -190,17 +201,13 @@ pub(crate) fn catalog() -> Option<Rc<Catalog>> {
             }
         });
         if let Some(catalog) = CACHE.with_borrow(|cache| cache.catalog.clone()) {
-            return Some(catalog);
+            return Ok(Some(catalog));
         }
-        match load::catalog(namespace) {
-            Ok(catalog) => {
-                CACHE.with_borrow_mut(|cache| cache.catalog = Some(Rc::new(catalog)));
-            }
-            Err(_) => errors::catalog_unreadable(),
-        }
+        let catalog = load::catalog(namespace)?;
+        CACHE.with_borrow_mut(|cache| cache.catalog = Some(Rc::new(catalog)));
         // Loading took locks and with them invalidations: go round until nothing was marked meanwhile.
     }
-    errors::catalog_unreadable()
+    Err("the catalog changes all the time".into())
 }
 
 /// Why the catalog cannot be read as a whole, which closes everything.

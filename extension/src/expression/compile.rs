@@ -380,6 +380,24 @@ unsafe fn coerce_to_column(
     })
 }
 
+/// The attribute numbers of its relation's columns that a compiled expression uses; 0 stands for the whole row.
+pub(crate) fn used_columns(compiled: &Compiled) -> Vec<i16> {
+    let mut used = Vec::new();
+    // SAFETY: walks the cached tree without modifying it.
+    unsafe {
+        walk::walk(compiled.tree, &mut |node, level| {
+            if nodes::is_a(node, NodeTag::T_Var) {
+                let var = node.cast::<pg_sys::Var>();
+                if (*var).varlevelsup == level && (*var).varno == 1 {
+                    used.push((*var).varattno);
+                }
+            }
+            Walk::Into
+        });
+    }
+    used
+}
+
 /// The relations that a compiled expression reads in subqueries.
 pub(crate) fn used_relations(compiled: &Compiled) -> Vec<Oid> {
     let mut used = Vec::new();
@@ -398,6 +416,29 @@ pub(crate) fn used_relations(compiled: &Compiled) -> Vec<Oid> {
     }
     used.sort_unstable_by_key(|relid| relid.to_u32());
     used.dedup();
+    used
+}
+
+/// The attribute numbers of a relation's columns that the subqueries of a compiled expression read.
+pub(crate) fn columns_in_subqueries(compiled: &Compiled, relid: Oid) -> Vec<i16> {
+    let mut used = Vec::new();
+    // SAFETY: walks the cached tree without modifying it; entries belong to the query that they are found in.
+    unsafe {
+        walk::walk(compiled.tree, &mut |node, _| {
+            if nodes::is_a(node, NodeTag::T_Query) {
+                let query = node.cast::<pg_sys::Query>();
+                for rte in pg::list::iter::<pg_sys::RangeTblEntry>((*query).rtable) {
+                    if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION
+                        && (*rte).relid == relid
+                        && let Some(permissions) = pg::compat::permissions(query, rte)
+                    {
+                        used.extend(pg::nodes::attributes(permissions.selected));
+                    }
+                }
+            }
+            Walk::Into
+        });
+    }
     used
 }
 

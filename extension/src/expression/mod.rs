@@ -5,6 +5,7 @@ pub(crate) mod compile;
 pub(crate) mod instantiate;
 mod raw;
 mod types;
+pub(crate) mod usage;
 pub(crate) mod validate;
 
 use pgrx::pg_sys::{self, Oid};

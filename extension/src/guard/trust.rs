@@ -153,7 +153,8 @@ fn view(oid: Oid) -> Option<Object> {
         if relation.is_null() {
             return None;
         }
-        if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_VIEW {
+        // A view that is being dropped has lost its rule already.
+        if (*(*relation).rd_rel).relkind as u8 != pg_sys::RELKIND_VIEW || (*relation).rd_rules.is_null() {
             pg_sys::relation_close(relation, pg_sys::AccessShareLock as _);
             return None;
         }

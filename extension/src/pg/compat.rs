@@ -6,6 +6,8 @@ use pgrx::pg_sys::{self, Bitmapset, Oid, Query, RangeTblEntry};
 pub(crate) struct Permissions {
     /// Role whose privileges are checked; invalid means the current user.
     pub check_as_user: Oid,
+    /// Columns that are read, offset by `FirstLowInvalidHeapAttributeNumber`.
+    pub selected: *mut Bitmapset,
     /// Columns given a value by INSERT, offset by `FirstLowInvalidHeapAttributeNumber`.
     pub inserted: *mut Bitmapset,
     /// Columns given a value by UPDATE, same offset.
@@ -20,6 +22,7 @@ pub(crate) struct Permissions {
 pub(crate) unsafe fn permissions(_query: *mut Query, rte: *mut RangeTblEntry) -> Option<Permissions> {
     Some(Permissions {
         check_as_user: (*rte).checkAsUser,
+        selected: (*rte).selectedCols,
         inserted: (*rte).insertedCols,
         updated: (*rte).updatedCols,
     })
@@ -37,6 +40,7 @@ pub(crate) unsafe fn permissions(query: *mut Query, rte: *mut RangeTblEntry) -> 
     let info = pg_sys::getRTEPermissionInfo((*query).rteperminfos, rte);
     Some(Permissions {
         check_as_user: (*info).checkAsUser,
+        selected: (*info).selectedCols,
         inserted: (*info).insertedCols,
         updated: (*info).updatedCols,
     })

@@ -143,3 +143,19 @@ pub(crate) unsafe fn call(schema: Oid, function: &CStr, args: *mut pg_sys::List,
     (function != Oid::INVALID)
         .then(|| pg_sys::makeFuncExpr(function, pg_sys::BOOLOID, args, Oid::INVALID, Oid::INVALID, format).cast())
 }
+
+/// The attribute numbers in a set of columns, which is offset by `FirstLowInvalidHeapAttributeNumber`.
+///
+/// # Safety
+/// `set` is NULL or a valid set.
+pub(crate) unsafe fn attributes(set: *mut pg_sys::Bitmapset) -> Vec<i16> {
+    let mut found = Vec::new();
+    let mut member = -1;
+    loop {
+        member = pg_sys::bms_next_member(set, member);
+        if member < 0 {
+            return found;
+        }
+        found.push((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
+    }
+}

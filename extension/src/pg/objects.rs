@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid};
 
-use super::depend;
+use super::{depend, nodes};
 
 /// An object: the catalog that has it, and its OID there.
 pub(crate) type Object = (Oid, Oid);
@@ -99,6 +99,86 @@ fn newest_kind(relid: Oid) -> Option<u8> {
             |form: &pg_sys::FormData_pg_class| form.relkind as u8,
         )
     }
+}
+
+/// The schema and name of a relation as the running command has changed them.
+pub(crate) fn newest_relation_name(relid: Oid) -> Option<(String, String)> {
+    // SAFETY: the struct is that of pg_class; the schema's name is copied at once.
+    unsafe {
+        let (schema, name) = newest(
+            pg_sys::RelationRelationId,
+            pg_sys::ClassOidIndexId,
+            pg_sys::Anum_pg_class_oid,
+            relid,
+            |form: &pg_sys::FormData_pg_class| (form.relnamespace, nodes::string(form.relname.data.as_ptr())),
+        )?;
+        let schema = pg_sys::get_namespace_name(schema);
+        (!schema.is_null()).then(|| (nodes::string(schema), name))
+    }
+}
+
+/// The name of a schema as the running command has changed it.
+pub(crate) fn newest_schema_name(schema: Oid) -> Option<String> {
+    // SAFETY: the struct is that of pg_namespace.
+    unsafe {
+        newest(
+            pg_sys::NamespaceRelationId,
+            pg_sys::NamespaceOidIndexId,
+            pg_sys::Anum_pg_namespace_oid,
+            schema,
+            |form: &pg_sys::FormData_pg_namespace| nodes::string(form.nspname.data.as_ptr()),
+        )
+    }
+}
+
+/// The owner of a schema.
+pub(crate) fn schema_owner(schema: Oid) -> Option<Oid> {
+    // SAFETY: the struct is that of pg_namespace.
+    unsafe {
+        newest(
+            pg_sys::NamespaceRelationId,
+            pg_sys::NamespaceOidIndexId,
+            pg_sys::Anum_pg_namespace_oid,
+            schema,
+            |form: &pg_sys::FormData_pg_namespace| form.nspowner,
+        )
+    }
+}
+
+/// The name of a role as the running command has changed it.
+pub(crate) fn newest_role_name(role: Oid) -> Option<String> {
+    // SAFETY: the struct is that of pg_authid.
+    unsafe {
+        newest(
+            pg_sys::AuthIdRelationId,
+            pg_sys::AuthIdOidIndexId,
+            pg_sys::Anum_pg_authid_oid,
+            role,
+            |form: &pg_sys::FormData_pg_authid| nodes::string(form.rolname.data.as_ptr()),
+        )
+    }
+}
+
+/// The name of a column as the running command has changed it.
+pub(crate) fn newest_column_name(relid: Oid, attno: i16) -> Option<String> {
+    let keys = [
+        (pg_sys::Anum_pg_attribute_attrelid, pg_sys::F_OIDEQ, Datum::from(relid)),
+        (pg_sys::Anum_pg_attribute_attnum, pg_sys::F_INT2EQ, Datum::from(attno)),
+    ];
+    let mut name = None;
+    // SAFETY: the struct is that of pg_attribute; each tuple is read during the visit.
+    unsafe {
+        scan(
+            pg_sys::AttributeRelationId,
+            pg_sys::AttributeRelidNumIndexId,
+            &keys,
+            &mut |tuple| {
+                let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
+                name = Some(nodes::string((*form).attname.data.as_ptr()));
+            },
+        );
+    }
+    name
 }
 
 /// The relations that change when one of the objects does: those whose constraints, defaults, indexes, triggers or

@@ -169,7 +169,7 @@ pub(crate) fn ancestors(relid: Oid) -> Vec<Oid> {
 }
 
 /// Direct parents, from pg_inherits by its index on the child.
-fn parents(relid: Oid) -> Vec<Oid> {
+pub(crate) fn parents(relid: Oid) -> Vec<Oid> {
     // SAFETY: a catalog scan with an own snapshot; each tuple is read before the next one is asked for.
     unsafe {
         let rel = pg_sys::table_open(pg_sys::InheritsRelationId, pg_sys::AccessShareLock as _);

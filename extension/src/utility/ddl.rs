@@ -216,6 +216,9 @@ impl Judge<'_> {
     unsafe fn grant(&self, grant: *mut pg_sys::GrantStmt) -> Verdict {
         let named = (*grant).targtype == pg_sys::GrantTargetType::ACL_TARGET_OBJECT
             && matches!((*grant).objtype, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_SEQUENCE);
+        if (*grant).targtype == pg_sys::GrantTargetType::ACL_TARGET_ALL_IN_SCHEMA {
+            self.grant_on_all(grant);
+        }
         if !named {
             return Verdict::Go;
         }
@@ -367,7 +370,11 @@ impl Judge<'_> {
             OBJECT_TABLE | OBJECT_VIEW | OBJECT_MATVIEW | OBJECT_FOREIGN_TABLE | OBJECT_INDEX | OBJECT_SEQUENCE
         );
         let cascade = (*drop).behavior == pg_sys::DropBehavior::DROP_CASCADE;
-        if cascade && !(whole && self.is_not_to_drop((*drop).objects)) {
+        let not_to_drop = match (*drop).removeType {
+            OBJECT_SCHEMA => names::schemas((*drop).objects).any(|schema| !privileges::owns_schema(schema)),
+            _ => whole && self.is_not_to_drop((*drop).objects),
+        };
+        if cascade && !not_to_drop {
             for object in list::iter::<Node>((*drop).objects) {
                 self.refuse_cascade(names::object((*drop).removeType, object));
             }

@@ -23,7 +23,7 @@ impl Judge<'_> {
             });
         if (*vacuum).rels.is_null() {
             // A warning names each relation that is left out.
-            self.refuse_unnamed(true, |relid| !plain && privileges::reach(relid));
+            self.refuse_unnamed(|_| true, |relid| !plain && privileges::reach(relid));
             return Verdict::Go;
         }
         for relation in list::iter::<pg_sys::VacuumRelation>((*vacuum).rels) {
@@ -40,7 +40,8 @@ impl Judge<'_> {
     pub(super) unsafe fn cluster(&self, name: *mut RangeVar) {
         if name.is_null() {
             // Up to 15 what is left out is not named.
-            self.refuse_unnamed(cfg!(not(feature = "pg15")), privileges::reach);
+            let is_named = cfg!(not(feature = "pg15"));
+            self.refuse_unnamed(|relid| is_named || privileges::reach(relid), privileges::reach);
         }
         self.refuse(name);
     }
@@ -52,34 +53,43 @@ impl Judge<'_> {
                 let schema = pg_sys::get_namespace_oid((*reindex).name, true);
                 let missing = schema == Oid::INVALID;
                 if !missing && (privileges::owns_schema(schema) || privileges::maintains_everything()) {
-                    self.refuse_unnamed(false, |relid| pg_sys::get_rel_namespace(relid) == schema);
+                    let is_inside = |relid| pg_sys::get_rel_namespace(relid) == schema;
+                    self.refuse_unnamed(is_inside, is_inside);
                 }
             }
             ReindexObjectType::REINDEX_OBJECT_DATABASE => {
                 if privileges::owns_database() || privileges::maintains_everything() {
-                    self.refuse_unnamed(false, |_| true);
+                    self.refuse_unnamed(|_| true, |_| true);
                 }
             }
             _ => self.refuse((*reindex).relation),
         }
     }
 
-    /// DROP OWNED: a notice names everything that CASCADE reaches. What is dropped is judged by the net.
+    /// DROP OWNED: a notice names everything that CASCADE reaches, an error what else depends on it. What is dropped is judged
+    /// by the net.
     pub(super) unsafe fn drop_owned(&self, drop: *mut pg_sys::DropOwnedStmt) {
-        if (*drop).behavior == pg_sys::DropBehavior::DROP_CASCADE && privileges::has_those_of((*drop).roles) {
-            self.refuse_unnamed(true, |_| false);
+        if privileges::has_those_of((*drop).roles) {
+            self.refuse_unnamed(|_| true, |_| false);
         }
     }
 
-    /// Refuses a statement about everything there is when that includes a relation that policies restrict: any that
-    /// `concerned` picks, and with `names_hidden` all that do not exist for the subject. The extension's own tables have no
-    /// code of anybody's.
-    unsafe fn refuse_unnamed(&self, names_hidden: bool, concerned: impl Fn(Oid) -> bool) {
+    /// GRANT and REVOKE ON ALL TABLES IN SCHEMA: a warning names each table whose privileges are not the role's to grant.
+    pub(super) unsafe fn grant_on_all(&self, grant: *mut pg_sys::GrantStmt) {
+        if (*grant).objtype == pg_sys::ObjectType::OBJECT_TABLE {
+            let schemas: Vec<Oid> = names::schemas((*grant).objects).collect();
+            self.refuse_unnamed(|relid| schemas.contains(&pg_sys::get_rel_namespace(relid)), |_| false);
+        }
+    }
+
+    /// Refuses a statement about everything there is when that includes a relation that does not exist for the subject and
+    /// that `hidden` picks, or one that policies restrict otherwise and that `restricted` picks. The extension's own tables
+    /// have no code of anybody's.
+    unsafe fn refuse_unnamed(&self, hidden: impl Fn(Oid) -> bool, restricted: impl Fn(Oid) -> bool) {
         let refused = |relid: Oid| match names::judge(self.session, relid) {
             Found::Nothing | Found::Free => false,
-            Found::Restricted(found) if found.governance.state == State::Reserved => false,
-            Found::Restricted(_) => concerned(relid),
-            Found::Hidden => names_hidden || concerned(relid),
+            Found::Hidden => hidden(relid),
+            Found::Restricted(found) => found.governance.state != State::Reserved && restricted(relid),
         };
         if relation::all_targets().into_iter().any(|(relid, ..)| refused(relid)) {
             errors::unnamed_maintenance();

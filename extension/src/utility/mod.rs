@@ -7,13 +7,14 @@
 mod copy;
 mod ddl;
 pub(crate) mod explain;
+pub(crate) mod follow;
 mod maintenance;
 mod names;
-pub(crate) mod net;
+mod net;
 mod plan;
 mod truncate;
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 use pgrx::pg_sys::{self, Node, NodeTag, PlannedStmt};
 
@@ -52,14 +53,29 @@ pub(crate) unsafe fn before(
     }
     // A plan that EXECUTE is about to use may be out of date.
     pg_sys::AcceptInvalidationMessages();
+    judge(stmt, source, context, &mut course);
+    if !course.skip {
+        follow::before(node);
+    }
+    course
+}
+
+/// Judges a statement if a subject asks.
+unsafe fn judge(
+    stmt: &mut *mut PlannedStmt,
+    source: *const c_char,
+    context: pg_sys::ProcessUtilityContext::Type,
+    course: &mut Course,
+) {
     let Some(session) = catalog::current().filter(catalog::Session::may_restrict) else {
-        return course;
+        return;
     };
     course.watched = true;
     if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND {
         // A part of a statement that was judged as a whole.
-        return course;
+        return;
     }
+    let node = (**stmt).utilityStmt;
     match nodes::tag(node) {
         NodeTag::T_CopyStmt => {
             if copy::before(&session, stmt) {
@@ -69,9 +85,26 @@ pub(crate) unsafe fn before(
         }
         NodeTag::T_ExplainStmt => explain::before(&session, stmt, source),
         NodeTag::T_TruncateStmt => truncate::before(&session, node.cast()),
-        _ => ddl::before(&session, stmt, source, &mut course),
+        _ => ddl::before(&session, stmt, source, course),
     }
-    course
+}
+
+/// Looks at what PostgreSQL does with an object.
+///
+/// # Safety
+/// The arguments are those of `object_access_hook`, for events about definitions and TRUNCATE.
+pub(crate) unsafe fn accessed(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    part: i32,
+    argument: *mut c_void,
+) {
+    if net::is_internal(access, argument) {
+        return;
+    }
+    follow::accessed(access, class, object, part);
+    net::accessed(access, class, object);
 }
 
 /// What the statement's frame is: whether it runs or analyses statements that the client did not write here.

@@ -208,6 +208,16 @@ unsafe fn refuse_hidden_below(session: &Session, tree: *mut Node, source: *const
     });
 }
 
+/// The schemas of a list of names that there are.
+///
+/// # Safety
+/// `names` is a list of String nodes.
+pub(super) unsafe fn schemas(names: *mut List) -> impl Iterator<Item = Oid> {
+    list::iter::<pg_sys::String>(names)
+        .map(|name| pg_sys::get_namespace_oid((*name).sval, true))
+        .filter(|schema| *schema != Oid::INVALID)
+}
+
 /// The object that a statement names, `None` when there is none.
 ///
 /// # Safety

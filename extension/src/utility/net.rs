@@ -18,9 +18,9 @@ use crate::{errors, identity};
 /// Judges what PostgreSQL does with an object.
 ///
 /// # Safety
-/// The arguments are those of `object_access_hook`, for events about definitions and TRUNCATE.
-pub(crate) unsafe fn accessed(access: ObjectAccessType::Type, class: Oid, object: Oid, argument: *mut c_void) {
-    if !frames::utility().is_some_and(|(_, watched)| watched) || is_internal(access, argument) {
+/// The arguments are those of `object_access_hook`, for what PostgreSQL does not do for its own reasons.
+pub(super) unsafe fn accessed(access: ObjectAccessType::Type, class: Oid, object: Oid) {
+    if !frames::utility().is_some_and(|(_, watched)| watched) {
         return;
     }
     let Some(session) = catalog::current() else { return };
@@ -45,7 +45,10 @@ pub(crate) unsafe fn accessed(access: ObjectAccessType::Type, class: Oid, object
 }
 
 /// Whether PostgreSQL does it for its own reasons, as for the transient tables of a rewrite.
-unsafe fn is_internal(access: ObjectAccessType::Type, argument: *mut c_void) -> bool {
+///
+/// # Safety
+/// `argument` is that of `object_access_hook`.
+pub(super) unsafe fn is_internal(access: ObjectAccessType::Type, argument: *mut c_void) -> bool {
     if argument.is_null() {
         return false;
     }
