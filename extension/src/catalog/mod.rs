@@ -30,6 +30,7 @@ pub(crate) use load::inherited_roles;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Oid};
@@ -100,8 +101,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// The proof that a plan was made for this subject under these policies.
-    pub(crate) fn proof(&self) -> String {
-        format!("betweenrows {} {:x}", self.subject.role.to_u32(), self.subject.digest)
+    pub(crate) fn proof(&self) -> &CStr {
+        &self.subject.proof
     }
 
     /// How the subject may use a relation.

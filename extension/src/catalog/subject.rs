@@ -1,6 +1,7 @@
 //! A subject: the role that asks, with its user row, attribute values, roles and policies.
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pgrx::pg_sys::Oid;
@@ -30,6 +31,8 @@ pub(crate) struct Subject {
     applicable: Vec<(usize, i32, u8)>,
     /// Hash of the catalog and of all of the above, equal for equal content.
     pub(crate) digest: u64,
+    /// The proof that a plan was made for this subject under these policies.
+    pub(super) proof: CString,
 }
 
 /// Why an attribute has no value to put into an expression.
@@ -89,6 +92,9 @@ impl Subject {
         serde_json::Value::Object(attributes.clone())
             .to_string()
             .hash(&mut hasher);
+        let digest = hasher.finish();
+        let proof =
+            CString::new(format!("betweenrows {} {digest:x}", role.to_u32())).map_err(|error| error.to_string())?;
         Ok(Subject {
             role,
             name,
@@ -97,7 +103,8 @@ impl Subject {
             attributes,
             roles,
             applicable,
-            digest: hasher.finish(),
+            digest,
+            proof,
         })
     }
 

@@ -4,6 +4,8 @@
 //! Invariant: what an instantiated expression reads in its subqueries carries the proof that the guard asks for, so that it
 //! is neither filtered nor refused.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::{self, Datum, Node, NodeTag, Oid, Query, RangeTblEntry, SubLink};
 use pgrx::prelude::*;
 use policy::attribute::Value;
@@ -15,11 +17,11 @@ use crate::errors;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{list, nodes};
 
-/// A copy of the expression for the session's subject, with the relation's Vars at `varno`.
+/// A copy of the expression for the session's subject.
 ///
 /// # Safety
 /// `compiled` was looked up just before.
-pub(crate) unsafe fn instantiate(session: &Session, compiled: &Compiled, varno: i32) -> *mut Node {
+pub(crate) unsafe fn instantiate(session: &Session, compiled: &Compiled) -> *mut Node {
     let keys = &compiled.keys;
     let tree = walk::mutate(compiled.tree(), &mut |node, _| {
         if !nodes::is_a(node, NodeTag::T_Param) {
@@ -32,10 +34,7 @@ pub(crate) unsafe fn instantiate(session: &Session, compiled: &Compiled, varno: 
         let key = &keys[(*param).paramid as usize - 1];
         Some(constant(session, key, (*param).paramtype))
     });
-    if varno != 1 {
-        pg_sys::ChangeVarNodes(tree, 1, varno, 0);
-    }
-    rewrite_sublinks(tree, &session.proof());
+    rewrite_sublinks(tree, session.proof());
     tree
 }
 
@@ -54,7 +53,7 @@ pub(crate) unsafe fn has_sublinks(tree: *mut Node) -> bool {
 }
 
 /// Lets the rewriter expand views and add native row security in the subqueries, with the rights already set in them.
-unsafe fn rewrite_sublinks(tree: *mut Node, proof: &str) {
+unsafe fn rewrite_sublinks(tree: *mut Node, proof: &CStr) {
     walk::walk(tree, &mut |node, _| {
         if !nodes::is_a(node, NodeTag::T_SubLink) {
             return Walk::Into;
@@ -80,11 +79,11 @@ unsafe fn rewrite_sublinks(tree: *mut Node, proof: &str) {
 ///
 /// # Safety
 /// `query` may be modified.
-pub(crate) unsafe fn mark_proven(query: *mut Query, proof: &str) {
+pub(crate) unsafe fn mark_proven(query: *mut Query, proof: &CStr) {
     walk::any_query(query, &mut |query| {
         for rte in list::iter::<RangeTblEntry>((*query).rtable) {
             if (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION {
-                (*rte).enrname = nodes::pstr(proof);
+                (*rte).enrname = pg_sys::pstrdup(proof.as_ptr());
             }
         }
         false

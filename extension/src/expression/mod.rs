@@ -4,6 +4,7 @@ pub(crate) mod code;
 pub(crate) mod compile;
 pub(crate) mod instantiate;
 mod raw;
+pub(crate) mod ready;
 mod types;
 pub(crate) mod usage;
 pub(crate) mod validate;

@@ -35,7 +35,6 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         return;
     }
     let stmt: *mut PlannedStmt = (*query_desc).plannedstmt;
-    let mut expected = None;
     for rte in list::iter::<RangeTblEntry>((*stmt).rtable) {
         if (*rte).rtekind != RTEKind::RTE_RELATION {
             continue;
@@ -46,8 +45,7 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).enrname.is_null() {
             errors::unproven_relation();
         }
-        let expected = expected.get_or_insert_with(|| session.proof());
-        if CStr::from_ptr((*rte).enrname).to_bytes() != expected.as_bytes() {
+        if CStr::from_ptr((*rte).enrname) != session.proof() {
             pg_sys::ResetPlanCache();
             errors::stale_plan();
         }

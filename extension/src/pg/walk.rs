@@ -5,7 +5,43 @@ use std::ffi::c_void;
 use pgrx::pg_sys::{self, Node, NodeTag, Query};
 use pgrx::prelude::*;
 
+/// PostgreSQL's walkers without pgrx's guard, which a walk needs once and not for each node. Up to 15 C declares the callbacks
+/// without parameters; they are called with these.
+mod unguarded {
+    use std::ffi::{c_int, c_void};
+
+    use pgrx::pg_sys::{Node, Query};
+
+    pub(super) type Walker = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
+    pub(super) type Mutator = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> *mut Node;
+
+    unsafe extern "C-unwind" {
+        #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
+        pub(super) fn query_tree_walker(query: *mut Query, walker: Walker, context: *mut c_void, flags: c_int) -> bool;
+        #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+        pub(super) fn expression_tree_walker(node: *mut Node, walker: Walker, context: *mut c_void) -> bool;
+        #[cfg_attr(not(feature = "pg15"), link_name = "raw_expression_tree_walker_impl")]
+        pub(super) fn raw_expression_tree_walker(node: *mut Node, walker: Walker, context: *mut c_void) -> bool;
+        #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_mutator_impl")]
+        pub(super) fn query_tree_mutator(
+            query: *mut Query,
+            mutator: Mutator,
+            context: *mut c_void,
+            flags: c_int,
+        ) -> *mut Query;
+        #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_mutator_impl")]
+        pub(super) fn expression_tree_mutator(node: *mut Node, mutator: Mutator, context: *mut c_void) -> *mut Node;
+    }
+}
+
+/// Calls PostgreSQL so that its errors become panics here.
+unsafe fn guarded<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: what is called in between owns nothing with a destructor.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(f) }
+}
+
 /// What a walker does after it has seen a node.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Walk {
     /// Go on with the node's children.
@@ -25,35 +61,55 @@ struct WalkContext<'a> {
     raw: bool,
 }
 
-#[pg_guard]
+/// What PostgreSQL's walkers call for each node. It owns nothing with a destructor: PostgreSQL's errors cross it by longjmp,
+/// up to the guard around the whole walk.
 unsafe extern "C-unwind" fn walk_step(node: *mut Node, context: *mut c_void) -> bool {
     if node.is_null() {
         return false;
     }
-    // SAFETY: `context` is the WalkContext of the call that started this walk; the walk is not shared.
-    let ctx = unsafe { &mut *context.cast::<WalkContext>() };
-    match (ctx.visit)(node, ctx.level) {
+    match visit(node, context) {
         Walk::Stop => true,
         Walk::Over => false,
-        // SAFETY: `node` comes from the tree being walked.
-        Walk::Into => unsafe { walk_children(node, ctx) },
+        Walk::Into => walk_children(node, context),
     }
 }
 
-unsafe fn walk_children(node: *mut Node, ctx: &mut WalkContext) -> bool {
-    let context = std::ptr::from_mut(ctx).cast::<c_void>();
-    if ctx.raw {
-        return pg_sys::raw_expression_tree_walker(node, Some(walk_step), context);
+#[pg_guard]
+unsafe extern "C-unwind" fn visit(node: *mut Node, context: *mut c_void) -> Walk {
+    // SAFETY: `context` is the WalkContext of the call that started this walk; the walk is not shared.
+    let ctx = unsafe { &mut *context.cast::<WalkContext>() };
+    (ctx.visit)(node, ctx.level)
+}
+
+unsafe fn walk_children(node: *mut Node, context: *mut c_void) -> bool {
+    let ctx = context.cast::<WalkContext>();
+    if (*ctx).raw {
+        return unguarded::raw_expression_tree_walker(node, walk_step, context);
     }
     if (*node).type_ == NodeTag::T_Query {
-        ctx.level += 1;
-        let flags = ctx.flags;
-        let stopped = pg_sys::query_tree_walker(node.cast(), Some(walk_step), context, flags);
-        // SAFETY: the walker has returned, nobody else uses the context.
-        unsafe { (*context.cast::<WalkContext>()).level -= 1 };
+        (*ctx).level += 1;
+        let stopped = unguarded::query_tree_walker(node.cast(), walk_step, context, (*ctx).flags);
+        (*ctx).level -= 1;
         stopped
     } else {
-        pg_sys::expression_tree_walker(node, Some(walk_step), context)
+        unguarded::expression_tree_walker(node, walk_step, context)
+    }
+}
+
+impl WalkContext<'_> {
+    /// Walks from `node` on, which may be NULL.
+    unsafe fn run(mut self, node: *mut Node) -> bool {
+        if node.is_null() {
+            return false;
+        }
+        match (self.visit)(node, 0) {
+            Walk::Stop => true,
+            Walk::Over => false,
+            Walk::Into => {
+                let context = std::ptr::from_mut(&mut self).cast();
+                guarded(|| walk_children(node, context))
+            }
+        }
     }
 }
 
@@ -64,13 +120,13 @@ unsafe fn walk_children(node: *mut Node, ctx: &mut WalkContext) -> bool {
 /// # Safety
 /// `node` is NULL or a valid analysed tree.
 pub(crate) unsafe fn walk(node: *mut Node, visit: Visitor) -> bool {
-    let mut ctx = WalkContext {
+    WalkContext {
         visit,
         level: 0,
         flags: 0,
         raw: false,
-    };
-    walk_step(node, std::ptr::from_mut(&mut ctx).cast())
+    }
+    .run(node)
 }
 
 /// Walks what hangs below `query`, with level 0 for its own nodes. `flags` are PostgreSQL's `QTW_*`.
@@ -85,7 +141,7 @@ pub(crate) unsafe fn walk_query(query: *mut Query, flags: u32, visit: Visitor) -
         raw: false,
     };
     let context = std::ptr::from_mut(&mut ctx).cast();
-    pg_sys::query_tree_walker(query, Some(walk_step), context, flags as i32)
+    guarded(|| unguarded::query_tree_walker(query, walk_step, context, flags as i32))
 }
 
 /// Walks a raw parse tree. Statements that `raw_expression_tree_walker` does not know raise an error.
@@ -93,13 +149,13 @@ pub(crate) unsafe fn walk_query(query: *mut Query, flags: u32, visit: Visitor) -
 /// # Safety
 /// `node` is NULL or a valid raw tree.
 pub(crate) unsafe fn walk_raw(node: *mut Node, visit: Visitor) -> bool {
-    let mut ctx = WalkContext {
+    WalkContext {
         visit,
         level: 0,
         flags: 0,
         raw: true,
-    };
-    walk_step(node, std::ptr::from_mut(&mut ctx).cast())
+    }
+    .run(node)
 }
 
 /// Calls `visit` for `query` and every query below it, in FROM, WITH and sublinks, until it returns true; returns whether
@@ -156,43 +212,20 @@ pub(crate) unsafe fn all_queries(query: *mut Query, test: unsafe fn(*mut Query) 
     }
     let mut test = test;
     let context = (&raw mut test).cast();
-    !(*query).hasSubLinks
-        || !unguarded::query_tree_walker(query, unguarded::find_failing, context, SUBLINKS_ONLY as i32)
+    !(*query).hasSubLinks || !unguarded::query_tree_walker(query, find_failing, context, SUBLINKS_ONLY as i32)
 }
 
-/// PostgreSQL's walkers without pgrx's guard.
-mod unguarded {
-    use std::ffi::{c_int, c_void};
-
-    use pgrx::pg_sys::{Node, NodeTag, Query};
-
-    /// A walker's callback; before 16 C declares it without parameters.
-    type Callback = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
-
-    unsafe extern "C-unwind" {
-        #[cfg_attr(not(feature = "pg15"), link_name = "query_tree_walker_impl")]
-        pub(super) fn query_tree_walker(
-            query: *mut Query,
-            walker: Callback,
-            context: *mut c_void,
-            flags: c_int,
-        ) -> bool;
-        #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
-        fn expression_tree_walker(node: *mut Node, walker: Callback, context: *mut c_void) -> bool;
+/// Looks for a query in a sublink that fails the test.
+unsafe extern "C-unwind" fn find_failing(node: *mut Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
     }
-
-    /// Looks for a query in a sublink that fails the test.
-    pub(super) unsafe extern "C-unwind" fn find_failing(node: *mut Node, context: *mut c_void) -> bool {
-        if node.is_null() {
-            return false;
-        }
-        if (*node).type_ == NodeTag::T_Query {
-            // SAFETY: the context is the test of the call that started this walk.
-            let test = unsafe { *context.cast::<unsafe fn(*mut Query) -> bool>() };
-            return !super::all_queries(node.cast(), test);
-        }
-        expression_tree_walker(node, find_failing, context)
+    if (*node).type_ == NodeTag::T_Query {
+        // SAFETY: the context is the test of the call that started this walk.
+        let test = unsafe { *context.cast::<unsafe fn(*mut Query) -> bool>() };
+        return !all_queries(node.cast(), test);
     }
+    unguarded::expression_tree_walker(node, find_failing, context)
 }
 
 /// Flags for [`walk_query`]: of the queries below, only those in sublinks.
@@ -206,60 +239,45 @@ struct MutateContext<'a> {
     sublinks: bool,
 }
 
-#[pg_guard]
+/// What PostgreSQL's mutators call for each node. As [`walk_step`], it owns nothing with a destructor.
 unsafe extern "C-unwind" fn mutate_step(node: *mut Node, context: *mut c_void) -> *mut Node {
     if node.is_null() {
         return node;
     }
+    let new = replace(node, context);
+    if new.is_null() {
+        mutate_children(node, context)
+    } else {
+        new
+    }
+}
+
+/// What takes the place of the node, NULL for a copy with its children mutated.
+#[pg_guard]
+unsafe extern "C-unwind" fn replace(node: *mut Node, context: *mut c_void) -> *mut Node {
     // SAFETY: `context` is the MutateContext of the call that started this mutation.
     let ctx = unsafe { &mut *context.cast::<MutateContext>() };
-    if let Some(new) = (ctx.replace)(node, ctx.level) {
-        return new;
-    }
-    // SAFETY: `node` comes from the tree being mutated.
-    unsafe {
-        if (*node).type_ == NodeTag::T_Query {
-            ctx.level += 1;
-            let new = mutate_query_children(node.cast(), context);
-            (*context.cast::<MutateContext>()).level -= 1;
-            // A sublink that a replacement brought into a query level has to be announced there.
-            (*new).hasSubLinks = (*new).hasSubLinks || (ctx.sublinks && has_sublinks(new));
-            new.cast()
-        } else {
-            mutate_children(node, context)
-        }
-    }
+    (ctx.replace)(node, ctx.level).unwrap_or(std::ptr::null_mut())
 }
 
-#[cfg(feature = "pg15")]
-type Callback = Option<unsafe extern "C-unwind" fn() -> *mut Node>;
-
-#[cfg(feature = "pg15")]
-fn callback() -> Callback {
-    // SAFETY: before 16 the C declaration of the callback has no parameter list; it is called with (node, context).
-    Some(unsafe {
-        std::mem::transmute::<*const (), unsafe extern "C-unwind" fn() -> *mut Node>(mutate_step as *const ())
-    })
-}
-
-#[cfg(feature = "pg15")]
 unsafe fn mutate_children(node: *mut Node, context: *mut c_void) -> *mut Node {
-    pg_sys::expression_tree_mutator(node, callback(), context)
+    if (*node).type_ != NodeTag::T_Query {
+        return unguarded::expression_tree_mutator(node, mutate_step, context);
+    }
+    let ctx = context.cast::<MutateContext>();
+    (*ctx).level += 1;
+    let new = unguarded::query_tree_mutator(node.cast(), mutate_step, context, 0);
+    (*ctx).level -= 1;
+    if (*ctx).sublinks {
+        announce_sublinks(new);
+    }
+    new.cast()
 }
 
-#[cfg(feature = "pg15")]
-unsafe fn mutate_query_children(query: *mut Query, context: *mut c_void) -> *mut Query {
-    pg_sys::query_tree_mutator(query, callback(), context, 0)
-}
-
-#[cfg(not(feature = "pg15"))]
-unsafe fn mutate_children(node: *mut Node, context: *mut c_void) -> *mut Node {
-    pg_sys::expression_tree_mutator_impl(node, Some(mutate_step), context)
-}
-
-#[cfg(not(feature = "pg15"))]
-unsafe fn mutate_query_children(query: *mut Query, context: *mut c_void) -> *mut Query {
-    pg_sys::query_tree_mutator_impl(query, Some(mutate_step), context, 0)
+/// A sublink that a replacement brought into a query level has to be announced there.
+#[pg_guard]
+unsafe extern "C-unwind" fn announce_sublinks(query: *mut Query) {
+    (*query).hasSubLinks = (*query).hasSubLinks || has_sublinks(query);
 }
 
 unsafe fn has_sublinks(query: *mut Query) -> bool {
@@ -285,7 +303,16 @@ pub(crate) unsafe fn mutate<T>(node: *mut T, replace: Replacer) -> *mut T {
         level: 0,
         sublinks: false,
     };
-    mutate_step(node.cast(), std::ptr::from_mut(&mut ctx).cast()).cast()
+    if node.is_null() {
+        return node;
+    }
+    match (ctx.replace)(node.cast(), 0) {
+        Some(new) => new.cast(),
+        None => {
+            let context = std::ptr::from_mut(&mut ctx).cast();
+            guarded(|| mutate_children(node.cast(), context)).cast()
+        }
+    }
 }
 
 /// Replaces nodes everywhere below `query`, in place, with level 0 for its own nodes. When `sublinks` is set, the
@@ -299,7 +326,8 @@ pub(crate) unsafe fn mutate_query(query: *mut Query, sublinks: bool, replace: Re
         level: 0,
         sublinks,
     };
-    let new = mutate_query_children(query, std::ptr::from_mut(&mut ctx).cast());
+    let context = std::ptr::from_mut(&mut ctx).cast();
+    let new = guarded(|| unguarded::query_tree_mutator(query, mutate_step, context, 0));
     *query = *new;
     (*query).hasSubLinks = (*query).hasSubLinks || (sublinks && has_sublinks(query));
 }

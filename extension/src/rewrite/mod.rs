@@ -14,7 +14,7 @@ mod trusted;
 mod whole_row;
 mod write;
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParamListInfo, Query, RTEKind, RangeTblEntry};
@@ -22,9 +22,9 @@ use policy::model::{Check, Definition};
 
 use self::trusted::Mark;
 use crate::catalog::governance::{Filters, Governance, Reading, State};
-use crate::catalog::{self, Session};
+use crate::catalog::{self, Session, known};
 use crate::errors;
-use crate::expression::{Kind, compile, instantiate};
+use crate::expression::{Kind, compile, instantiate, ready};
 use crate::guard::{frames, integrity};
 use crate::pg::walk::{self, Walk};
 use crate::pg::{compat, leaf, list, nodes, relation};
@@ -32,7 +32,6 @@ use crate::pg::{compat, leaf, list, nodes, relation};
 /// The rewriting of one statement for one subject.
 pub(crate) struct Rewriter {
     session: Session,
-    proof: CString,
     /// Whether filters have to be security barriers.
     barrier: bool,
 }
@@ -62,7 +61,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
         return true;
     }
     if integrity::is_referential(query, query_string) {
-        instantiate::mark_proven(query, &session.proof());
+        instantiate::mark_proven(query, session.proof());
         return false;
     }
     let barrier =
@@ -102,12 +101,7 @@ pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> b
 
 impl Rewriter {
     fn new(session: Session, barrier: bool) -> Self {
-        let proof = CString::new(session.proof()).expect("a proof has no NUL bytes");
-        Rewriter {
-            session,
-            proof,
-            barrier,
-        }
+        Rewriter { session, barrier }
     }
 
     /// Rewrites one level after the levels below it.
@@ -241,7 +235,7 @@ impl Rewriter {
 
     /// Puts the proof on a relation's entry; setrefs and inheritance expansion keep it.
     unsafe fn prove(&self, rte: *mut RangeTblEntry) {
-        (*rte).enrname = pg_sys::pstrdup(self.proof.as_ptr());
+        (*rte).enrname = pg_sys::pstrdup(self.session.proof().as_ptr());
     }
 
     /// The expression that a column of the relation stands for, with Vars of `varno`.
@@ -349,6 +343,28 @@ impl Rewriter {
 
     /// A policy's expression for this subject.
     unsafe fn expression(&self, relid: Oid, policy: usize, kind: Kind, varno: i32) -> *mut Node {
+        let key = ready::Key {
+            digest: self.session.subject.digest,
+            relid,
+            policy,
+            kind,
+        };
+        let expr = ready::find(&key).unwrap_or_else(|| {
+            let changes = known::changes();
+            let expr = self.new_expression(relid, policy, kind);
+            if !instantiate::has_sublinks(expr) {
+                ready::keep(changes, key, expr);
+            }
+            expr
+        });
+        if varno != 1 {
+            pg_sys::ChangeVarNodes(expr, 1, varno, 0);
+        }
+        expr
+    }
+
+    /// A policy's expression for this subject, with Vars of varno 1.
+    unsafe fn new_expression(&self, relid: Oid, policy: usize, kind: Kind) -> *mut Node {
         let policy = &self.session.catalog.policies[policy];
         let text = match (&policy.definition, kind) {
             (
@@ -372,7 +388,7 @@ impl Rewriter {
             owner,
         };
         let compiled = compile::compiled_or_closed(&self.session.catalog, &source);
-        instantiate::instantiate(&self.session, &compiled, varno)
+        instantiate::instantiate(&self.session, &compiled)
     }
 }
 

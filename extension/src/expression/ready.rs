@@ -1,0 +1,81 @@
+//! Expressions that are ready for use, with a subject's values in them.
+//!
+//! Invariant: what is kept here was made since the last change that this session heard of, whatever changed, and for a subject
+//! and policies of the same content.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::pg_sys::{self, Node, Oid};
+
+use super::Kind;
+use crate::catalog::known;
+use crate::pg::nodes;
+
+/// What an expression is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// The subject's digest, which is that of the policies too.
+    pub(crate) digest: u64,
+    /// The relation whose row the expression is about.
+    pub(crate) relid: Oid,
+    /// The index of its policy in the catalog.
+    pub(crate) policy: usize,
+    /// What it is used for.
+    pub(crate) kind: Kind,
+}
+
+#[derive(Default)]
+struct Cache {
+    changes: u64,
+    trees: HashMap<Key, *mut Node>,
+    context: Option<pg_sys::MemoryContext>,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = RefCell::default();
+}
+
+/// A copy of what was kept, in the current memory context, with Vars of varno 1.
+pub(crate) fn find(key: &Key) -> Option<*mut Node> {
+    let tree = CACHE.with_borrow(|cache| {
+        let current = cache.changes == known::changes();
+        current.then(|| cache.trees.get(key).copied()).flatten()
+    })?;
+    // SAFETY: the cache's context is emptied only in `keep`.
+    Some(unsafe { nodes::copy(tree) })
+}
+
+/// Keeps a copy of an expression with Vars of varno 1, unless something changed since `changes` was the number of changes.
+///
+/// # Safety
+/// `tree` is a valid expression without subqueries, which are rewritten anew for each statement.
+pub(crate) unsafe fn keep(changes: u64, key: Key, tree: *mut Node) {
+    if changes != known::changes() {
+        return;
+    }
+    let (stale, context) = CACHE.with_borrow(|cache| (cache.changes != changes, cache.context));
+    let context = context.unwrap_or_else(|| {
+        pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CacheMemoryContext,
+            c"betweenrows ready expressions".as_ptr(),
+            0,
+            8 * 1024,
+            8 * 1024 * 1024,
+        )
+    });
+    CACHE.with_borrow_mut(|cache| {
+        cache.context = Some(context);
+        if stale {
+            cache.trees.clear();
+            cache.changes = changes;
+        }
+    });
+    if stale {
+        pg_sys::MemoryContextReset(context);
+    }
+    let old = pg_sys::MemoryContextSwitchTo(context);
+    let kept = nodes::copy(tree);
+    pg_sys::MemoryContextSwitchTo(old);
+    CACHE.with_borrow_mut(|cache| cache.trees.insert(key, kept));
+}
