@@ -59,10 +59,23 @@ unsafe fn rewritten(text: &str, session: Option<Session>) -> String {
             if let Some(session) = &session {
                 rewrite::secure_for_display(session.clone(), query);
             }
-            nodes::string(pg_sys::pg_get_querydef(query, true))
+            qualify_columns(query);
+            // Not "pretty": that leaves out parentheses that are needed, as in `(a > b) IN (SELECT …)`. Lines break either way.
+            nodes::string(pg_sys::pg_get_querydef(query, false))
         })
         .collect();
     texts.join(";\n")
+}
+
+/// Lets all columns be printed with their relation. The columns of a statement's only relation are not, and before 17 ORDER BY
+/// would then take such a name for the result's column of that name. A second, empty entry in the range table prevents it.
+unsafe fn qualify_columns(query: *mut Query) {
+    if list::len((*query).rtable) == 1 && !(*query).sortClause.is_null() {
+        let empty = nodes::make::<pg_sys::RangeTblEntry>(NodeTag::T_RangeTblEntry);
+        (*empty).rtekind = pg_sys::RTEKind::RTE_RESULT;
+        (*empty).eref = pg_sys::makeAlias(c"".as_ptr(), std::ptr::null_mut());
+        (*query).rtable = list::push((*query).rtable, empty);
+    }
 }
 
 /// Another subject, until dropped.

@@ -176,9 +176,7 @@ impl Mode {
             Explain,
             Rewritten,
         ];
-        // Never Rewritten until its text keeps all parentheses: PostgreSQL's pretty printer makes `a > b IN (SELECT …)` of
-        // `(a > b) IN (SELECT …)`, which means something else.
-        modes[dice.weighted(&[40, 4, 9, 6, 4, 3, 5, 4, 5, 4, 4, 6, 0])]
+        modes[dice.weighted(&[40, 4, 9, 6, 4, 3, 5, 4, 5, 4, 4, 3, 3])]
     }
 
     /// Whether the query runs below executor nesting level 0, where hidden names are judged differently.
