@@ -132,8 +132,8 @@ fn judge(
 
 fn report(oracle: &mut Oracle, world: &World, found: Mismatch, seed: u64, plan: &Plan) {
     println!(
-        "MISMATCH: {} (replay: --seed {seed} --iterations {} --per-world {})",
-        found.reason, plan.per_world, plan.per_world
+        "MISMATCH: {}\nreplay: make oracle PG={} ARGS=\"--seed {seed} --iterations {} --per-world {}\"",
+        found.reason, oracle.major, plan.per_world, plan.per_world
     );
     println!(
         "as asked ({:?}, {:?}): {}",

@@ -142,7 +142,7 @@ fn toggle_role(dice: &mut Dice, world: &mut World) -> Vec<String> {
 fn change_member(dice: &mut Dice, world: &mut World) -> Vec<String> {
     let roles: Vec<String> = world.roles.iter().map(|role| role.name.clone()).collect();
     let mut known: Vec<_> = world.users.iter_mut().filter(|user| user.registered).collect();
-    if roles.is_empty() {
+    if roles.is_empty() || known.is_empty() {
         return Vec::new();
     }
     let (index, role) = (dice.below(known.len()), dice.pick(&roles).clone());
@@ -214,6 +214,7 @@ fn change_assignment(dice: &mut Dice, world: &mut World) -> Vec<String> {
     let to = match dice.below(3) {
         0 => Assignee::All,
         1 if !roles.is_empty() => Assignee::Role(dice.pick(&roles).clone()),
+        _ if users.is_empty() => Assignee::All,
         _ => Assignee::User(dice.pick(&users).clone()),
     };
     if policy.assignments.iter().any(|(other, _)| *other == to) {

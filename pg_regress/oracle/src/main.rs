@@ -37,7 +37,7 @@ use session::{Outcome, Server, simple};
 /// Compares what governed users get with what a copy filtered and masked beforehand says.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Replays a run; without it every run is another.
+    /// Where a run begins, and what replays it; without it every run is another.
     #[arg(long)]
     seed: Option<u64>,
     /// Stops after this many statements.

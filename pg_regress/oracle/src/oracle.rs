@@ -54,6 +54,8 @@ pub struct Oracle {
     logins: HashMap<usize, Client>,
     /// Counts.
     pub stats: Stats,
+    /// The server's major version.
+    pub major: u32,
     /// What is wrong with the copies.
     pub flaw: Flaw,
     /// Ask the copy twice instead of the governed tables: whether the generator's questions have one answer.
@@ -68,13 +70,15 @@ impl Oracle {
                 .connect(&server.user, &server.dbname, path)
                 .map_err(|e| e.to_string())
         };
-        let (admin, reference) = (connect(SCHEMA)?, connect("pg_catalog")?);
+        let (admin, mut reference) = (connect(SCHEMA)?, connect("pg_catalog")?);
+        let major = major(&mut reference)?;
         Ok(Oracle {
             server,
             admin,
             reference,
             logins: HashMap::new(),
             stats: Stats::default(),
+            major,
             flaw,
             copy_only,
         })
@@ -319,6 +323,14 @@ impl Oracle {
         }
         Err(last)
     }
+}
+
+/// The server's major version.
+fn major(client: &mut Client) -> Result<u32, String> {
+    let row = client
+        .query_one("SELECT current_setting('server_version_num')::int / 10000", &[])
+        .map_err(|error| error.to_string())?;
+    Ok(row.get::<_, i32>(0).unsigned_abs())
 }
 
 /// Whether the query calls a superuser's SECURITY DEFINER function. Under a superuser's SET ROLE both the session user and

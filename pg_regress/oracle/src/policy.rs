@@ -233,6 +233,9 @@ pub fn policies(dice: &mut Dice, tables: &[Table], views: &[View], users: &[User
         for _ in 0..dice.weighted(&[4, 4, 3, 1]) {
             if dice.chance(rarely) {
                 let columns: Vec<_> = table.live().filter(|c| c.name != "id" || dice.chance(20)).collect();
+                if columns.is_empty() {
+                    continue;
+                }
                 let column = *dice.pick(&columns);
                 let kind = Kind::Mask(mask(dice, &shared, &column.name, column.ty, tables));
                 all.push((kind, exact(&table.name, vec![column.name.clone()])));
