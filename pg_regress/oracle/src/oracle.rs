@@ -120,10 +120,15 @@ impl Oracle {
     /// Removes what an earlier world left.
     pub fn clear(&mut self, world: &World) -> Result<(), String> {
         self.logins.clear();
-        let mut all = vec![format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")];
+        let mut all = Vec::new();
+        // First, because what expressions of policies use is not dropped.
+        if !self.copy_only {
+            all.push("DROP EXTENSION IF EXISTS betweenrows CASCADE".to_string());
+        }
+        all.push(format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"));
         all.extend((0..world.users.len()).map(|subject| mirror::remove(world, subject)));
         if !self.copy_only {
-            all.push("DROP EXTENSION IF EXISTS betweenrows CASCADE; CREATE EXTENSION betweenrows".to_string());
+            all.push("CREATE EXTENSION betweenrows".to_string());
         }
         let roles = world
             .users
