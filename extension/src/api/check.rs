@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, ereport};
 use policy::attribute::BUILT_IN_KEYS;
 use policy::model::{Check, Definition, Policy, PolicyType, Target, Targets};
@@ -37,9 +38,19 @@ pub(crate) fn policy(name: &str, policy_type: PolicyType, targets: Vec<Target>, 
         is_enabled: true,
         owner: owner.to_owned(),
     };
-    let finding = catalog::catalog().and_then(|catalog| validate::policy(&catalog, &policy, owner_id));
-    if let Some(finding) = finding {
+    let Some(catalog) = catalog::catalog() else { return };
+    if let Some(finding) = validate::policy(&catalog, &policy, owner_id) {
         errors::unsuitable_expression(name, &finding);
+    }
+    for (path, warning) in validate::warnings(&catalog, &policy, owner_id) {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_WARNING,
+            format!("policy \"{name}\": {}", warning.message),
+            "betweenrows",
+        )
+        .set_detail(path)
+        .set_hint(warning.hint)
+        .report(PgLogLevel::WARNING);
     }
 }
 

@@ -197,8 +197,8 @@ pub(crate) fn create(name: &str, content: &Content) -> Option<Stored> {
 
 /// Changes a policy that was read with [`lock`].
 ///
-/// Whoever changes the definition becomes the owner, since its subqueries read with the owner's rights: nobody can make
-/// another role's rights serve an expression of their own.
+/// Whoever changes the definition or what it is about becomes the owner, since its subqueries read with the owner's rights:
+/// nobody can make another role's rights serve an expression of their own, or one of that role's on another relation.
 pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
     let targets = change
         .targets
@@ -233,8 +233,10 @@ pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
         };
     }
     let policy_type = change.policy_type.unwrap_or_else(|| before.policy_type());
-    let rewritten = changes.contains(&"definition");
-    if rewritten || changes.contains(&"targets") || (is_enabled && !before.is_enabled) {
+    let rewritten = changes
+        .iter()
+        .any(|change| matches!(*change, "policy_type" | "targets" | "definition"));
+    if rewritten || (is_enabled && !before.is_enabled) {
         let targets = suitable_targets(policy_type, &targets);
         let definition = suitable_definition(policy_type, Some(&definition));
         let owner = if rewritten {

@@ -4,7 +4,8 @@ use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use policy::placeholder;
 
-use crate::expression::{Kind, compile::Source, validate};
+use crate::expression::compile::{self, Source};
+use crate::expression::{Kind, session, validate};
 use crate::pg::{self, relation};
 use crate::{catalog, errors};
 
@@ -65,15 +66,13 @@ fn validate_expression(
     // SAFETY: reads backend state.
     let owner = unsafe { pg_sys::GetSessionUserId() };
     let mut rows = Vec::new();
-    if let Some(found) = validate::expression(
-        &catalog,
-        &Source {
-            relid,
-            text,
-            kind,
-            owner,
-        },
-    ) {
+    let source = Source {
+        relid,
+        text,
+        kind,
+        owner,
+    };
+    if let Some(found) = validate::expression(&catalog, &source) {
         rows.push((
             "error".to_owned(),
             Some(pg::sqlstate(found.code)),
@@ -81,6 +80,16 @@ fn validate_expression(
             found.position.and_then(|position| i32::try_from(position).ok()),
             found.hint,
         ));
+    } else if let Ok(compiled) = compile::compiled(&catalog, &source) {
+        for warning in session::warnings(&compiled) {
+            rows.push((
+                "warning".to_owned(),
+                None,
+                warning.message,
+                None,
+                Some(warning.hint.to_owned()),
+            ));
+        }
     }
     for warning in placeholder::scan(text).map(|scan| scan.warnings).unwrap_or_default() {
         let position = text[..warning.offset].chars().count() + 1;

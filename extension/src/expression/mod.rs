@@ -5,6 +5,7 @@ pub(crate) mod compile;
 pub(crate) mod instantiate;
 mod raw;
 pub(crate) mod ready;
+pub(crate) mod session;
 mod types;
 pub(crate) mod usage;
 pub(crate) mod validate;

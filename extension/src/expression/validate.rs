@@ -8,6 +8,7 @@ use policy::model::{Check, Definition, Policy, Targets};
 
 use super::Kind;
 use super::compile::{self, Source};
+use super::session::{self, Warning};
 use crate::catalog::Catalog;
 use crate::pg::relation;
 
@@ -82,6 +83,39 @@ pub(crate) fn expression(catalog: &Catalog, source: &Source) -> Option<Diagnosti
 /// Checks all expressions of a policy against each existing relation that it is about; stops at the first finding.
 /// `owner` is the role whose rights count in subqueries.
 pub(crate) fn policy(catalog: &Catalog, policy: &Policy, owner: Oid) -> Option<Finding> {
+    each_expression(policy, owner, |path, source, (schema, name)| {
+        expression(catalog, source).map(|diagnostic| Finding {
+            path,
+            relation: (schema.to_owned(), name.to_owned()),
+            diagnostic,
+        })
+    })
+}
+
+/// The warnings about the expressions of a policy that has been checked, with the paths of the expressions.
+pub(crate) fn warnings(catalog: &Catalog, policy: &Policy, owner: Oid) -> Vec<(&'static str, Warning)> {
+    let mut found = Vec::new();
+    each_expression(policy, owner, |path, source, _| {
+        if let Ok(compiled) = compile::compiled(catalog, source) {
+            for warning in session::warnings(&compiled) {
+                let entry = (path, warning);
+                if !found.contains(&entry) {
+                    found.push(entry);
+                }
+            }
+        }
+        None::<()>
+    });
+    found
+}
+
+/// Visits each expression of a policy with each existing relation and column that it is about, until the visitor returns
+/// something. It is given the expression's path, and schema and name of the relation.
+fn each_expression<R>(
+    policy: &Policy,
+    owner: Oid,
+    mut visit: impl FnMut(&'static str, &Source, (&str, &str)) -> Option<R>,
+) -> Option<R> {
     let expressions: &[(&'static str, &str, bool)] = match &policy.definition {
         Definition::RowFilter {
             filter_expression,
@@ -126,12 +160,8 @@ pub(crate) fn policy(catalog: &Catalog, policy: &Policy, owner: Oid) -> Option<F
                     kind,
                     owner,
                 };
-                if let Some(diagnostic) = expression(catalog, &source) {
-                    return Some(Finding {
-                        path,
-                        relation: (schema, name),
-                        diagnostic,
-                    });
+                if let Some(result) = visit(path, &source, (&schema, &name)) {
+                    return Some(result);
                 }
             }
         }
