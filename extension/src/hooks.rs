@@ -40,6 +40,7 @@ mod standard {
         #[cfg(feature = "pg18")]
         pub(super) fn standard_ExecutorRun(query_desc: *mut QueryDesc, direction: ScanDirection::Type, count: u64);
         pub(super) fn standard_ExecutorFinish(query_desc: *mut QueryDesc);
+        pub(super) fn standard_ExecutorEnd(query_desc: *mut QueryDesc);
         pub(super) fn standard_ProcessUtility(
             pstmt: *mut PlannedStmt,
             query_string: *const c_char,
@@ -58,6 +59,7 @@ static mut NEXT_PLANNER: pg_sys::planner_hook_type = None;
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+static mut NEXT_END: pg_sys::ExecutorEnd_hook_type = None;
 static mut NEXT_UTILITY: pg_sys::ProcessUtility_hook_type = None;
 static mut NEXT_FMGR: pg_sys::fmgr_hook_type = None;
 static mut NEXT_INDEX_NAME: pg_sys::explain_get_index_name_hook_type = None;
@@ -191,6 +193,14 @@ unsafe extern "C-unwind" fn executor_finish(query_desc: *mut pg_sys::QueryDesc) 
     }
     frames::leave(frame);
     after_statement();
+}
+
+unsafe extern "C-unwind" fn executor_end(query_desc: *mut pg_sys::QueryDesc) {
+    utility::explain::at_end(query_desc);
+    match NEXT_END {
+        Some(next) => next(query_desc),
+        None => standard::standard_ExecutorEnd(query_desc),
+    }
 }
 
 #[allow(clippy::too_many_arguments)] // PostgreSQL's signature
@@ -339,6 +349,8 @@ pub(crate) fn init() {
         pg_sys::ExecutorRun_hook = Some(executor_run);
         NEXT_FINISH = pg_sys::ExecutorFinish_hook;
         pg_sys::ExecutorFinish_hook = Some(executor_finish);
+        NEXT_END = pg_sys::ExecutorEnd_hook;
+        pg_sys::ExecutorEnd_hook = Some(executor_end);
         NEXT_UTILITY = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
         NEXT_FMGR = pg_sys::fmgr_hook;

@@ -10,6 +10,7 @@
 
 mod constraint;
 mod context;
+mod log;
 pub(crate) mod value;
 
 use std::cell::{Cell, RefCell};
@@ -103,6 +104,7 @@ pub(crate) fn init() {
         pg_sys::RegisterXactCallback(Some(at_transaction), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction), std::ptr::null_mut());
     }
+    log::init();
 }
 
 unsafe extern "C-unwind" fn at_error(_arg: *mut c_void) {

@@ -1,11 +1,11 @@
 //! EXPLAIN.
 //!
 //! Invariant: of a statement that concerns anything governed a subject sees the shape of the plan: kinds of nodes, and names
-//! that it wrote or could have written. Conditions, constants, keys, estimates and whatever comes from policies are not
+//! that the statement leads to. Conditions, constants, keys, estimates, partitions and whatever comes from policies are not
 //! shown, in any format, and such a statement is not run to be measured, since that counts hidden rows.
 //!
-//! The statement's options are judged before it runs; [`plan`](super::plan) takes the rest out of a copy of each plan, which
-//! also covers the ways past the planner: EXPLAIN EXECUTE and extensions.
+//! The statement's options are judged before it runs; [`plan`](super::plan) makes what is shown of each plan, which also
+//! covers the ways past the planner: EXPLAIN EXECUTE and extensions.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -177,7 +177,7 @@ pub(crate) unsafe fn at_start(query_desc: *mut QueryDesc, eflags: i32) -> bool {
     true
 }
 
-/// Takes out of a plan what the subject must not see. It is never run.
+/// Lets a plan be shown without what the subject must not see. It is never run.
 ///
 /// # Safety
 /// `query_desc` was started after [`at_start`] returned true.
@@ -185,6 +185,14 @@ pub(crate) unsafe fn conceal(query_desc: *mut QueryDesc) {
     if let Some(session) = catalog::current() {
         KNOWN.with_borrow(|known| plan::conceal(&session, known, query_desc));
     }
+}
+
+/// Gives a plan that was shown its own state back.
+///
+/// # Safety
+/// The argument is that of `ExecutorEnd_hook`.
+pub(crate) unsafe fn at_end(query_desc: *mut QueryDesc) {
+    plan::restore(query_desc);
 }
 
 /// Whether a plan reads or writes anything that policies have a say about, or anything for their sake.
@@ -203,6 +211,9 @@ unsafe fn is_governed(session: &Session, stmt: *mut PlannedStmt) -> bool {
 pub(crate) fn index_name(index: Oid) -> Option<&'static std::ffi::CStr> {
     if !frames::explaining() {
         return None;
+    }
+    if index == Oid::INVALID {
+        return Some(plan::HIDDEN);
     }
     let session = catalog::current()?;
     (!visibility::shows(&session, index)).then_some(plan::HIDDEN)

@@ -9,6 +9,7 @@ mod ddl;
 pub(crate) mod explain;
 pub(crate) mod follow;
 mod maintenance;
+mod members;
 mod names;
 mod net;
 mod plan;

@@ -1,99 +1,147 @@
-//! Taking out of a plan that is only shown what a subject must not see.
+//! Showing a subject the shape of a plan.
 //!
-//! The plan has been started and is about to be printed, then ended; it never runs. So fields of plan nodes that only running
-//! and printing read can be emptied; plan states stay as they are, apart from what foreign data wrappers and extensions
-//! would print on their own.
+//! Invariant: only what is copied here is shown. The plan has been started and is about to be printed, then ended; it never
+//! runs. Meanwhile a tree of blank nodes stands in its place, with nothing filled in but what a subject may see, so that
+//! whatever else EXPLAIN prints of a node, in this version or a later one, is empty.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 
 use pgrx::pg_sys::{
-    self, Bitmapset, List, NodeTag, Oid, Plan, PlanState, QueryDesc, RTEKind, RangeTblEntry, SubPlanState,
+    self, AppendRelInfo, List, NodeTag, Oid, Plan, PlanState, PlannedStmt, QueryDesc, RTEKind, RangeTblEntry, SubPlan,
+    SubPlanState, TupleTableSlot,
 };
 use pgrx::prelude::*;
 
 use super::explain::Known;
+use super::members;
 use crate::catalog::Session;
-use crate::pg::{list, nodes, relation};
+use crate::pg::{list, nodes};
 use crate::visibility;
 
 /// Stands for a name that is not shown.
 pub(super) const HIDDEN: &CStr = c"hidden";
 
-struct Context<'a> {
-    session: &'a Session,
-    known: &'a Known,
-    entries: *mut List,
+/// Room for any node of a plan or its state.
+const ROOM: usize = 4096;
+
+/// The state of the blank tree's root.
+#[repr(C)]
+struct Root {
+    node: [u64; ROOM / 8],
+    /// The tree that it stands for.
+    original: *mut PlanState,
 }
 
-/// Empties the plan of everything but its shape and the names that the subject knows.
+const _: () = assert!(
+    size_of::<pg_sys::ModifyTableState>() <= ROOM
+        && size_of::<pg_sys::AggState>() <= ROOM
+        && size_of::<pg_sys::WindowAggState>() <= ROOM
+        && size_of::<pg_sys::CustomScanState>() <= ROOM
+        && size_of::<pg_sys::ForeignScanState>() <= ROOM
+        && size_of::<pg_sys::ModifyTable>() <= ROOM
+);
+
+/// Marks a root; it is never run.
+#[pg_guard]
+unsafe extern "C-unwind" fn never_run(_state: *mut PlanState) -> *mut TupleTableSlot {
+    error!("a plan that is only shown cannot be run");
+}
+
+/// Puts a blank tree in the place of the plan's state until [`restore`].
 ///
 /// # Safety
 /// `query_desc` was started for showing only, with a plan that belongs to it alone.
 pub(super) unsafe fn conceal(session: &Session, known: &Known, query_desc: *mut QueryDesc) {
-    let mut context = Context {
+    let shape = Shape {
         session,
         known,
-        entries: (*(*query_desc).plannedstmt).rtable,
+        stmt: (*query_desc).plannedstmt,
     };
-    for entry in list::iter::<RangeTblEntry>(context.entries) {
-        context.rename(entry);
+    for entry in list::iter::<RangeTblEntry>((*shape.stmt).rtable) {
+        shape.rename(entry);
     }
-    step((*query_desc).planstate, (&raw mut context).cast());
+    let original = (*query_desc).planstate;
+    let state = shape.node((*original).plan, original);
+    let root = pg_sys::palloc0(size_of::<Root>()).cast::<Root>();
+    std::ptr::copy_nonoverlapping(state.cast::<u8>(), root.cast::<u8>(), ROOM);
+    (*root).original = original;
+    (*root.cast::<PlanState>()).ExecProcNode = Some(never_run);
+    (*query_desc).planstate = root.cast();
 }
 
-#[pg_guard]
-unsafe extern "C-unwind" fn step(state: *mut PlanState, context: *mut c_void) -> bool {
-    if state.is_null() {
-        return false;
-    }
-    // SAFETY: `context` is the Context of the call of `conceal` that walks; it is not modified meanwhile.
-    unsafe {
-        (*context.cast::<Context>()).node(state);
-        walk_states(state, context)
+/// Gives a plan that was shown its state back, which is about to be ended.
+///
+/// # Safety
+/// `query_desc` is valid.
+pub(crate) unsafe fn restore(query_desc: *mut QueryDesc) {
+    let state = (*query_desc).planstate;
+    let is_root = !state.is_null()
+        && (*state)
+            .ExecProcNode
+            .is_some_and(|run| run as usize == never_run as *const () as usize);
+    if is_root {
+        (*query_desc).planstate = (*state.cast::<Root>()).original;
     }
 }
 
-#[cfg(feature = "pg15")]
-unsafe fn walk_states(state: *mut PlanState, context: *mut c_void) -> bool {
-    unsafe extern "C-unwind" {
-        fn planstate_tree_walker(
-            state: *mut PlanState,
-            walker: unsafe extern "C-unwind" fn(*mut PlanState, *mut c_void) -> bool,
-            context: *mut c_void,
-        ) -> bool;
-    }
-    planstate_tree_walker(state, step, context)
+/// A node with nothing in it.
+unsafe fn blank<T>(tag: NodeTag) -> *mut T {
+    let node = pg_sys::palloc0(ROOM).cast::<T>();
+    (*node.cast::<pg_sys::Node>()).type_ = tag;
+    node
 }
 
-#[cfg(not(feature = "pg15"))]
-unsafe fn walk_states(state: *mut PlanState, context: *mut c_void) -> bool {
-    pg_sys::planstate_tree_walker_impl(state, Some(step), context)
+struct Shape<'a> {
+    session: &'a Session,
+    known: &'a Known,
+    stmt: *mut PlannedStmt,
 }
 
-impl Context<'_> {
+impl Shape<'_> {
     /// Whether the subject may read the name of a relation in its plan: it exists for the subject, and the statement names
-    /// it or something it inherits from.
+    /// it.
     fn shows(&self, relid: Oid) -> bool {
-        let named = |relid: &Oid| self.known.relations.contains(relid);
-        (named(&relid) || relation::ancestors(relid).iter().any(named)) && visibility::shows(self.session, relid)
+        self.known.relations.contains(&relid) && visibility::shows(self.session, relid)
     }
 
-    unsafe fn shows_entry(&self, index: u32) -> bool {
-        let entry: *mut RangeTblEntry = list::nth(self.entries, index as usize - 1);
-        (*entry).rtekind != RTEKind::RTE_RELATION || self.shows((*entry).relid)
+    unsafe fn entry(&self, index: u32) -> *mut RangeTblEntry {
+        list::nth((*self.stmt).rtable, index as usize - 1)
     }
 
-    unsafe fn shows_entries(&self, entries: *mut Bitmapset) -> bool {
-        let mut member = -1;
-        loop {
-            member = pg_sys::bms_next_member(entries, member);
-            if member < 0 {
-                return true;
+    /// Of a partition or child, the table that the statement names: which of them are left tells of conditions.
+    unsafe fn named_index(&self, mut index: u32) -> u32 {
+        let infos: *mut List = (*self.stmt).appendRelations;
+        while let Some(info) =
+            list::iter::<AppendRelInfo>(infos).find(|info| !info.is_null() && (**info).child_relid == index)
+        {
+            if (*self.entry((*info).parent_relid)).rtekind != RTEKind::RTE_RELATION {
+                break;
             }
-            if !self.shows_entry(member as u32) {
-                return false;
-            }
+            index = (*info).parent_relid;
         }
+        index
+    }
+
+    /// The number of the entry to be shown, `None` for one that must not be.
+    unsafe fn target(&self, index: u32) -> Option<u32> {
+        if index == 0 {
+            return Some(0);
+        }
+        let index = self.named_index(index);
+        let entry = self.entry(index);
+        ((*entry).rtekind != RTEKind::RTE_RELATION || self.shows((*entry).relid)).then_some(index)
+    }
+
+    /// The index to be shown: of a partition's, the one of the table that the statement names.
+    unsafe fn index(&self, index: Oid, scanned: u32) -> Oid {
+        let named = self.named_index(scanned);
+        if named == scanned {
+            return index;
+        }
+        let relid = (*self.entry(named)).relid;
+        list::iter_oid(pg_sys::get_partition_ancestors(index))
+            .find(|ancestor| pg_sys::IndexGetRelation(*ancestor, true) == relid)
+            .unwrap_or(Oid::INVALID)
     }
 
     /// Takes names out of an entry of the range table that the statement did not give.
@@ -108,192 +156,208 @@ impl Context<'_> {
         }
     }
 
-    /// Empties one node.
-    unsafe fn node(&self, state: *mut PlanState) {
-        let plan = (*state).plan;
-        (*plan).startup_cost = 0.0;
-        (*plan).total_cost = 0.0;
-        (*plan).plan_rows = 0.0;
-        (*plan).plan_width = 0;
-        (*plan).qual = std::ptr::null_mut();
-        for subplan in [(*state).initPlan, (*state).subPlan] {
-            for subplan in list::iter::<SubPlanState>(subplan) {
-                self.rename_subplan((*subplan).subplan);
+    /// Whether an Append is about the children of one table, in any grouping.
+    unsafe fn is_over_children(&self, plan: *mut Plan) -> bool {
+        let Some(relids) = members::appended(plan) else {
+            return false;
+        };
+        let mut member = pg_sys::bms_next_member(relids, -1);
+        while member >= 0 {
+            if (*self.entry(member as u32)).rtekind == RTEKind::RTE_RELATION {
+                return true;
             }
+            member = pg_sys::bms_next_member(relids, member);
         }
-        self.conditions(plan);
-        keys(plan);
-        self.foreign(state);
-        if !self.shows_target(plan) {
-            // A node that names no relation, with the same children.
-            let result = nodes::make::<pg_sys::Result>(NodeTag::T_Result);
-            (*result).plan = *plan;
-            (*result).plan.type_ = NodeTag::T_Result;
-            (*state).plan = result.cast();
+        false
+    }
+
+    /// The blank state of a node; `state` is NULL for one that was not started.
+    unsafe fn node(&self, plan: *mut Plan, state: *mut PlanState) -> *mut PlanState {
+        pg_sys::check_stack_depth();
+        // One child stands for all: how many are left, and which, is not shown. When one is left, the planner does the same.
+        if self.is_over_children(plan)
+            && let Some(first) = list::iter::<Plan>(members::plans(plan)).next()
+        {
+            let shown = self.node(first, std::ptr::null_mut());
+            self.subplans(state, shown);
+            return shown;
+        }
+        let tag = if state.is_null() {
+            NodeTag::T_ResultState
+        } else {
+            nodes::tag(state)
+        };
+        let shown = blank::<PlanState>(tag);
+        (*shown).plan = self.plan(plan, shown).unwrap_or_else(|| blank(NodeTag::T_Result));
+        let below = |child: *mut Plan, state: *mut PlanState| {
+            if child.is_null() {
+                std::ptr::null_mut()
+            } else {
+                self.node(child, state)
+            }
+        };
+        let (left, right) = if state.is_null() {
+            (std::ptr::null_mut(), std::ptr::null_mut())
+        } else {
+            ((*state).lefttree, (*state).righttree)
+        };
+        (*shown).lefttree = below((*plan).lefttree, left);
+        (*shown).righttree = below((*plan).righttree, right);
+        let children = members::pairs(plan, state);
+        let children = children.into_iter().map(|(plan, state)| self.node(plan, state));
+        members::attach(shown, children.collect());
+        self.subplans(state, shown);
+        shown
+    }
+
+    unsafe fn subplans(&self, state: *mut PlanState, shown: *mut PlanState) {
+        if state.is_null() {
+            return;
+        }
+        for (given, list) in [
+            ((*state).initPlan, &mut (*shown).initPlan),
+            ((*state).subPlan, &mut (*shown).subPlan),
+        ] {
+            for given in list::iter::<SubPlanState>(given).filter(|given| !(**given).planstate.is_null()) {
+                let own = nodes::make::<SubPlanState>(NodeTag::T_SubPlanState);
+                (*own).subplan = nodes::make::<SubPlan>(NodeTag::T_SubPlan);
+                (*(*own).subplan).plan_id = (*(*given).subplan).plan_id;
+                (*(*own).subplan).plan_name = self.subplan_name((*given).subplan);
+                (*own).planstate = self.node((*(*given).planstate).plan, (*given).planstate);
+                *list = list::push(*list, own);
+            }
         }
     }
 
     /// `CTE name` becomes `CTE hidden` unless the statement gave the name; others are numbered by PostgreSQL.
-    unsafe fn rename_subplan(&self, subplan: *mut pg_sys::SubPlan) {
+    unsafe fn subplan_name(&self, subplan: *mut SubPlan) -> *mut std::ffi::c_char {
         let name = nodes::string((*subplan).plan_name);
-        if let Some(cte) = name.strip_prefix("CTE ")
-            && !self.known.names.contains(cte)
-        {
-            (*subplan).plan_name = nodes::pstr(&format!("CTE {}", HIDDEN.to_string_lossy()));
+        match name.strip_prefix("CTE ") {
+            Some(cte) if !self.known.names.contains(cte) => nodes::pstr(&format!("CTE {}", HIDDEN.to_string_lossy())),
+            _ => nodes::pstr(&name),
         }
     }
 
-    /// Whether the names that the node shows as its target may be seen.
-    unsafe fn shows_target(&self, plan: *mut Plan) -> bool {
+    /// The blank plan of a node with what may be shown of it, `None` for a node whose target or kind must not be.
+    unsafe fn plan(&self, plan: *mut Plan, state: *mut PlanState) -> Option<*mut Plan> {
         use NodeTag::*;
-        match nodes::tag(plan) {
-            T_SeqScan | T_SampleScan | T_IndexScan | T_IndexOnlyScan | T_BitmapHeapScan | T_TidScan
-            | T_TidRangeScan => self.shows_entry((*plan.cast::<pg_sys::Scan>()).scanrelid),
-            T_ForeignScan => {
-                let scan: *mut pg_sys::ForeignScan = plan.cast();
-                let joined = (*scan).scan.scanrelid == 0;
-                if joined {
-                    self.shows_entries((*scan).fs_relids)
-                } else {
-                    self.shows_entry((*scan).scan.scanrelid)
+        let tag = nodes::tag(plan);
+        let shown = blank::<Plan>(tag);
+        (*shown).parallel_aware = (*plan).parallel_aware;
+        match tag {
+            T_SeqScan
+            | T_BitmapHeapScan
+            | T_TidScan
+            | T_TidRangeScan
+            | T_SubqueryScan
+            | T_FunctionScan
+            | T_ValuesScan
+            | T_NamedTuplestoreScan
+            | T_WorkTableScan => self.scan(plan, shown)?,
+            T_CteScan => {
+                self.scan(plan, shown)?;
+                let state: *mut pg_sys::CteScanState = state.cast();
+                (*state).leader = state;
+            }
+            T_SampleScan => {
+                self.scan(plan, shown)?;
+                let sample = nodes::make::<pg_sys::TableSampleClause>(T_TableSampleClause);
+                (*sample).tsmhandler = (*(*plan.cast::<pg_sys::SampleScan>()).tablesample).tsmhandler;
+                (*shown.cast::<pg_sys::SampleScan>()).tablesample = sample;
+            }
+            T_TableFuncScan => {
+                self.scan(plan, shown)?;
+                let function = nodes::make::<pg_sys::TableFunc>(T_TableFunc);
+                #[cfg(any(feature = "pg17", feature = "pg18"))]
+                {
+                    (*function).functype = (*(*plan.cast::<pg_sys::TableFuncScan>()).tablefunc).functype;
                 }
+                (*shown.cast::<pg_sys::TableFuncScan>()).tablefunc = function;
             }
-            T_CustomScan => {
-                let scan: *mut pg_sys::CustomScan = plan.cast();
-                self.shows_entries((*scan).custom_relids)
-                    && ((*scan).scan.scanrelid == 0 || self.shows_entry((*scan).scan.scanrelid))
-            }
-            T_ModifyTable => {
-                let modify: *mut pg_sys::ModifyTable = plan.cast();
-                let targets = (*modify).resultRelations;
-                (0..list::len(targets))
-                    .all(|index| self.shows_entry((*(*targets).elements.add(index)).int_value as u32))
-                    && self.shows_entry((*modify).nominalRelation)
-            }
-            _ => true,
-        }
-    }
-
-    /// Empties what nodes show beside their filter.
-    unsafe fn conditions(&self, plan: *mut Plan) {
-        use NodeTag::*;
-        let none = std::ptr::null_mut();
-        match nodes::tag(plan) {
             T_IndexScan => {
-                let scan: *mut pg_sys::IndexScan = plan.cast();
-                (*scan).indexqualorig = none;
-                (*scan).indexorderbyorig = none;
+                self.scan(plan, shown)?;
+                let (from, to): (*mut pg_sys::IndexScan, *mut pg_sys::IndexScan) = (plan.cast(), shown.cast());
+                (*to).indexid = self.index((*from).indexid, (*from).scan.scanrelid);
+                (*to).indexorderdir = (*from).indexorderdir;
             }
             T_IndexOnlyScan => {
-                let scan: *mut pg_sys::IndexOnlyScan = plan.cast();
-                (*scan).indexqual = none;
-                (*scan).indexorderby = none;
-                (*scan).recheckqual = none;
+                self.scan(plan, shown)?;
+                let (from, to): (*mut pg_sys::IndexOnlyScan, *mut pg_sys::IndexOnlyScan) = (plan.cast(), shown.cast());
+                (*to).indexid = self.index((*from).indexid, (*from).scan.scanrelid);
+                (*to).indexorderdir = (*from).indexorderdir;
             }
-            T_BitmapIndexScan => (*plan.cast::<pg_sys::BitmapIndexScan>()).indexqualorig = none,
-            T_BitmapHeapScan => (*plan.cast::<pg_sys::BitmapHeapScan>()).bitmapqualorig = none,
-            T_SampleScan => {
-                let sample = (*plan.cast::<pg_sys::SampleScan>()).tablesample;
-                (*sample).args = none;
-                (*sample).repeatable = none.cast();
+            T_BitmapIndexScan => {
+                let (from, to): (*mut pg_sys::BitmapIndexScan, *mut pg_sys::BitmapIndexScan) =
+                    (plan.cast(), shown.cast());
+                self.target((*from).scan.scanrelid)?;
+                (*to).indexid = self.index((*from).indexid, (*from).scan.scanrelid);
             }
-            T_FunctionScan => (*plan.cast::<pg_sys::FunctionScan>()).functions = none,
-            T_TidScan => (*plan.cast::<pg_sys::TidScan>()).tidquals = none,
-            T_TidRangeScan => (*plan.cast::<pg_sys::TidRangeScan>()).tidrangequals = none,
-            T_NestLoop => (*plan.cast::<pg_sys::NestLoop>()).join.joinqual = none,
-            T_MergeJoin => {
-                let join: *mut pg_sys::MergeJoin = plan.cast();
-                (*join).join.joinqual = none;
-                (*join).mergeclauses = none;
+            T_ForeignScan => {
+                self.scan(plan, shown)?;
+                // Of tables joined elsewhere the names are in what the wrapper prints, which stays blank.
+                let (from, to): (*mut pg_sys::ForeignScan, *mut pg_sys::ForeignScan) = (plan.cast(), shown.cast());
+                (*to).operation = (*from).operation;
+                (*state.cast::<pg_sys::ForeignScanState>()).fdwroutine = nodes::make(T_FdwRoutine);
             }
-            T_HashJoin => {
-                let join: *mut pg_sys::HashJoin = plan.cast();
-                (*join).join.joinqual = none;
-                (*join).hashclauses = none;
-            }
-            T_Memoize => (*plan.cast::<pg_sys::Memoize>()).param_exprs = none,
-            T_Result => (*plan.cast::<pg_sys::Result>()).resconstantqual = none.cast(),
-            T_Gather => {
-                // Computed from the size of tables, hidden rows included.
-                let gather: *mut pg_sys::Gather = plan.cast();
-                (*gather).num_workers = 0;
-                (*gather).initParam = none.cast();
-            }
-            T_GatherMerge => {
-                let gather: *mut pg_sys::GatherMerge = plan.cast();
-                (*gather).num_workers = 0;
-                (*gather).initParam = none.cast();
+            T_CustomScan => {
+                self.scan(plan, shown)?;
+                let (from, to): (*mut pg_sys::CustomScan, *mut pg_sys::CustomScan) = (plan.cast(), shown.cast());
+                (*to).methods = (*from).methods;
+                let methods = pg_sys::palloc0(size_of::<pg_sys::CustomExecMethods>());
+                (*state.cast::<pg_sys::CustomScanState>()).methods = methods.cast();
             }
             T_ModifyTable => {
-                let modify: *mut pg_sys::ModifyTable = plan.cast();
-                (*modify).arbiterIndexes = none;
-                (*modify).onConflictWhere = none.cast();
+                let (from, to): (*mut pg_sys::ModifyTable, *mut pg_sys::ModifyTable) = (plan.cast(), shown.cast());
+                (*to).operation = (*from).operation;
+                (*to).nominalRelation = self.target((*from).nominalRelation)?;
+                (*to).onConflictAction = (*from).onConflictAction;
             }
-            _ => {}
+            T_NestLoop | T_MergeJoin | T_HashJoin => {
+                (*shown.cast::<pg_sys::Join>()).jointype = (*plan.cast::<pg_sys::Join>()).jointype;
+            }
+            T_Agg => {
+                let (from, to): (*mut pg_sys::Agg, *mut pg_sys::Agg) = (plan.cast(), shown.cast());
+                (*to).aggstrategy = (*from).aggstrategy;
+                (*to).aggsplit = (*from).aggsplit;
+            }
+            T_SetOp => {
+                let (from, to): (*mut pg_sys::SetOp, *mut pg_sys::SetOp) = (plan.cast(), shown.cast());
+                (*to).cmd = (*from).cmd;
+                (*to).strategy = (*from).strategy;
+            }
+            T_WindowAgg => {
+                // From 18 on the name of the window is printed.
+                (*shown.cast::<pg_sys::WindowAgg>()).set_name();
+            }
+            // How many workers there would be comes from the size of tables, hidden rows included.
+            T_Gather => {
+                (*shown.cast::<pg_sys::Gather>()).invisible = (*plan.cast::<pg_sys::Gather>()).invisible;
+            }
+            T_Result | T_ProjectSet | T_Append | T_MergeAppend | T_RecursiveUnion | T_BitmapAnd | T_BitmapOr
+            | T_GatherMerge | T_Material | T_Memoize | T_Sort | T_IncrementalSort | T_Group | T_Unique | T_LockRows
+            | T_Limit | T_Hash => {}
+            _ => return None,
         }
+        Some(shown)
     }
 
-    /// Keeps foreign data wrappers and extensions from printing what they sent or made.
-    unsafe fn foreign(&self, state: *mut PlanState) {
-        match nodes::tag(state) {
-            NodeTag::T_ForeignScanState => silence(&mut (*state.cast::<pg_sys::ForeignScanState>()).fdwroutine),
-            NodeTag::T_CustomScanState => {
-                let custom: *mut pg_sys::CustomScanState = state.cast();
-                let own = pg_sys::palloc(size_of::<pg_sys::CustomExecMethods>()).cast::<pg_sys::CustomExecMethods>();
-                *own = *(*custom).methods;
-                (*own).ExplainCustomScan = None;
-                (*custom).methods = own;
-            }
-            NodeTag::T_ModifyTableState => {
-                let modify: *mut pg_sys::ModifyTableState = state.cast();
-                for index in 0..(*modify).mt_nrels {
-                    silence(&mut (*(*modify).resultRelInfo.add(index as usize)).ri_FdwRoutine);
-                }
-            }
-            _ => {}
-        }
+    unsafe fn scan(&self, plan: *mut Plan, shown: *mut Plan) -> Option<()> {
+        (*shown.cast::<pg_sys::Scan>()).scanrelid = self.target((*plan.cast::<pg_sys::Scan>()).scanrelid)?;
+        Some(())
     }
 }
 
-/// Puts a copy that explains nothing in the place of a wrapper's table of functions.
-unsafe fn silence(routine: &mut *mut pg_sys::FdwRoutine) {
-    if routine.is_null() {
-        return;
-    }
-    let own = nodes::make::<pg_sys::FdwRoutine>(NodeTag::T_FdwRoutine);
-    *own = **routine;
-    (*own).ExplainForeignScan = None;
-    (*own).ExplainForeignModify = None;
-    (*own).ExplainDirectModify = None;
-    *routine = own;
+/// What 18 prints of a window even when it is blank.
+trait Window {
+    unsafe fn set_name(&mut self);
 }
 
-/// Empties the keys that nodes sort or group by: masks, as far as the subject is concerned.
-unsafe fn keys(plan: *mut Plan) {
-    use NodeTag::*;
-    match nodes::tag(plan) {
-        T_Sort => (*plan.cast::<pg_sys::Sort>()).numCols = 0,
-        T_IncrementalSort => {
-            let sort: *mut pg_sys::IncrementalSort = plan.cast();
-            (*sort).sort.numCols = 0;
-            (*sort).nPresortedCols = 0;
-        }
-        T_MergeAppend => (*plan.cast::<pg_sys::MergeAppend>()).numCols = 0,
-        T_Group => (*plan.cast::<pg_sys::Group>()).numCols = 0,
-        T_Agg => {
-            let agg: *mut pg_sys::Agg = plan.cast();
-            (*agg).numCols = 0;
-            (*agg).groupingSets = std::ptr::null_mut();
-            (*agg).chain = std::ptr::null_mut();
-        }
-        T_WindowAgg => {
-            let window: *mut pg_sys::WindowAgg = plan.cast();
-            (*window).partNumCols = 0;
-            (*window).ordNumCols = 0;
-            (*window).frameOptions &= !(pg_sys::FRAMEOPTION_NONDEFAULT as i32);
-            (*window).runCondition = std::ptr::null_mut();
-            (*window).runConditionOrig = std::ptr::null_mut();
-        }
-        _ => {}
+impl Window for pg_sys::WindowAgg {
+    #[cfg(feature = "pg18")]
+    unsafe fn set_name(&mut self) {
+        self.winname = nodes::pstr("w");
     }
+
+    #[cfg(not(feature = "pg18"))]
+    unsafe fn set_name(&mut self) {}
 }
