@@ -1,6 +1,6 @@
 //! Constructors and accessors for PostgreSQL's nodes.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query, RangeTblEntry, TargetEntry, Var};
 
@@ -51,9 +51,14 @@ pub(crate) unsafe fn rte(query: *mut Query, index: usize) -> *mut RangeTblEntry 
 /// # Panics
 /// When `text` contains a NUL byte, which no PostgreSQL string does.
 pub(crate) fn pstr(text: &str) -> *mut std::ffi::c_char {
-    let text = CString::new(text).expect("no NUL bytes in PostgreSQL strings");
-    // SAFETY: pstrdup copies the NUL-terminated string.
-    unsafe { pg_sys::pstrdup(text.as_ptr()) }
+    assert!(!text.as_bytes().contains(&0), "no NUL bytes in PostgreSQL strings");
+    // SAFETY: the copy has room for the text and a NUL.
+    unsafe {
+        let copy = pg_sys::palloc(text.len() + 1).cast::<u8>();
+        copy.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        copy.add(text.len()).write(0);
+        copy.cast()
+    }
 }
 
 /// The Rust string of a C string; empty for NULL. Bytes that are not UTF-8 are replaced.

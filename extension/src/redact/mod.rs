@@ -68,7 +68,7 @@ pub(crate) unsafe fn install() {
     *link = bottom;
 }
 
-#[pg_guard]
+/// Called twice for each transaction: without pgrx's guard, since it only sets a flag and links a list.
 unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
     if matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {

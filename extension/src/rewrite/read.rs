@@ -157,7 +157,9 @@ impl Rewriter {
             renumbered.insert(*attno, resno as i16);
         }
         (*subquery).targetList = targets;
-        (*subquery).hasSubLinks = list::iter::<Node>(targets).any(|target| instantiate::has_sublinks(target));
+        (*subquery).hasSubLinks = list::iter::<pg_sys::TargetEntry>(targets)
+            .map(|target| (*target).expr.cast::<Node>())
+            .any(|expr| !nodes::is_a(expr, NodeTag::T_Var) && instantiate::has_sublinks(expr));
         renumber(query, index, &renumbered);
 
         for mark in list::iter::<RowMarkClause>((*query).rowMarks) {
