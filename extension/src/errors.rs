@@ -284,6 +284,24 @@ pub(crate) fn stale_plan() -> ! {
     )
 }
 
+/// A cursor reads governed relations and was opened by somebody else, or before they were governed (42501).
+pub(crate) fn foreign_cursor() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied: the cursor was not opened for this user and its policies",
+        Some("Open the cursor again."),
+    )
+}
+
+/// A cursor has kept rows from before a policy changed (40001).
+pub(crate) fn stale_cursor() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
+        "could not fetch: the policies changed since the cursor was opened",
+        Some("Open the cursor again."),
+    )
+}
+
 /// The library was not loaded at server start (55000).
 pub(crate) fn not_preloaded() -> ! {
     raise(

@@ -153,6 +153,11 @@ unsafe extern "C-unwind" fn shown_index_name(index: pg_sys::Oid) -> *const c_cha
     utility::explain::index_name(index).map_or(std::ptr::null(), std::ffi::CStr::as_ptr)
 }
 
+#[pg_guard]
+unsafe extern "C-unwind" fn go_on(query_desc: *mut pg_sys::QueryDesc) {
+    guard::cursors::before_going_on(query_desc);
+}
+
 #[cfg(not(feature = "pg18"))]
 unsafe extern "C-unwind" fn executor_run(
     query_desc: *mut pg_sys::QueryDesc,
@@ -161,6 +166,9 @@ unsafe extern "C-unwind" fn executor_run(
     execute_once: bool,
 ) {
     watch_errors();
+    if guard::cursors::concerns(query_desc) {
+        go_on(query_desc);
+    }
     let frame = frames::enter(Kind::Executor);
     match NEXT_RUN {
         Some(next) => next(query_desc, direction, count, execute_once),
@@ -176,6 +184,9 @@ unsafe extern "C-unwind" fn executor_run(
     count: u64,
 ) {
     watch_errors();
+    if guard::cursors::concerns(query_desc) {
+        go_on(query_desc);
+    }
     let frame = frames::enter(Kind::Executor);
     match NEXT_RUN {
         Some(next) => next(query_desc, direction, count),

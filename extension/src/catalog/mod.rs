@@ -105,6 +105,15 @@ impl Session {
         &self.subject.proof
     }
 
+    /// Whether a proof is one for this subject, be it under other policies.
+    pub(crate) fn is_proof_for_subject(&self, proof: &CStr) -> bool {
+        let words = |proof: &CStr| -> Vec<Vec<u8>> {
+            let words = proof.to_bytes().split(|byte| *byte == b' ');
+            words.take(2).map(<[u8]>::to_vec).collect()
+        };
+        words(proof) == words(self.proof())
+    }
+
     /// How the subject may use a relation.
     pub(crate) fn governance(&self, relid: Oid) -> Rc<Governance> {
         let key = (self.subject.role, relid);

@@ -3,6 +3,7 @@
 //! Invariant: a plan runs for a subject only when each governed relation in it carries the proof that it was rewritten for
 //! this subject under the policies in force. Nothing else is trusted, neither the rewriter nor the plan cache.
 
+pub(crate) mod cursors;
 pub(crate) mod frames;
 pub(crate) mod integrity;
 pub(crate) mod trust;
@@ -51,4 +52,5 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         }
         redact::value::before_execution(&session, &session.governance((*rte).relid));
     }
+    cursors::checked(stmt);
 }

@@ -20,6 +20,7 @@ use std::ffi::{c_char, c_void};
 use pgrx::pg_sys::{self, Node, NodeTag, PlannedStmt};
 
 use crate::catalog::{self, epoch};
+use crate::guard::cursors;
 use crate::guard::frames::Kind;
 use crate::pg::nodes;
 
@@ -54,6 +55,10 @@ pub(crate) unsafe fn before(
     }
     // A plan that EXECUTE is about to use may be out of date.
     pg_sys::AcceptInvalidationMessages();
+    if nodes::is_a(node, NodeTag::T_FetchStmt) {
+        cursors::before_fetch(node.cast());
+        return course;
+    }
     judge(stmt, source, context, &mut course);
     if !course.skip {
         follow::before(node);
@@ -126,7 +131,6 @@ unsafe fn is_about_no_relation(node: *mut Node) -> bool {
         T_TransactionStmt
             | T_VariableSetStmt
             | T_VariableShowStmt
-            | T_FetchStmt
             | T_ClosePortalStmt
             | T_ListenStmt
             | T_UnlistenStmt

@@ -110,6 +110,16 @@ fn role(world: &World) -> Outcome {
     transaction.batch_execute("SET LOCAL ROLE driver_alice")?;
     let masked = transaction.bind(&statement, &[])?;
     same("bound as alice", transaction.query_portal(&masked, 0)?.len(), 3)?;
-    // Bound by the superuser, who may read everything, before it became alice: like a cursor that it opened.
-    same("bound before", transaction.query_portal(&raw, 0)?.len(), 5)
+    // Bound by the superuser, who may read everything, before it became alice.
+    fails("bound before", transaction.query_portal(&raw, 0), "42501")?;
+    transaction.rollback()?;
+    // A portal of alice's, half read, is not bob's either.
+    let mut transaction = admin.transaction()?;
+    transaction.batch_execute("SET LOCAL ROLE driver_alice")?;
+    let statement = transaction.prepare("SELECT card FROM pay ORDER BY id")?;
+    let masked = transaction.bind(&statement, &[])?;
+    same("the first", transaction.query_portal(&masked, 1)?.len(), 1)?;
+    transaction.batch_execute("SET LOCAL ROLE driver_bob")?;
+    fails("the second", transaction.query_portal(&masked, 1), "42501")?;
+    Ok(())
 }

@@ -29,8 +29,9 @@ const TABLES: &str = "
     END $$";
 const ROLES: &str = "
     DROP DATABASE IF EXISTS driver WITH (FORCE);
-    DROP ROLE IF EXISTS driver_alice;
-    CREATE ROLE driver_alice LOGIN";
+    DROP ROLE IF EXISTS driver_alice, driver_bob;
+    CREATE ROLE driver_alice LOGIN;
+    CREATE ROLE driver_bob LOGIN";
 
 /// A server with that table.
 pub struct World {
