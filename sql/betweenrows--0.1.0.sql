@@ -6,6 +6,20 @@
 -- commits. Nobody but the extension's owner may write to the tables: the functions are SECURITY DEFINER, with a pinned
 -- search_path, and may be executed by members of betweenrows_admin.
 
+-- Policies, names and attribute values are compared as text in one encoding, the one that every client's text can be
+-- converted to without loss.
+do $$
+begin
+    if pg_catalog.getdatabaseencoding() <> 'UTF8' then
+        raise exception using
+            errcode = 'feature_not_supported',
+            message = pg_catalog.format('betweenrows does not support databases with the encoding %s',
+                                        pg_catalog.getdatabaseencoding()),
+            hint = 'Create it in a database with the encoding UTF8.';
+    end if;
+end
+$$;
+
 -- Roles ------------------------------------------------------------------------------------------------------------
 
 -- Roles belong to the cluster: another database's betweenrows may have created them, or be doing it right now.

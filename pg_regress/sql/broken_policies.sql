@@ -97,6 +97,11 @@ CALL try('broken for others', $$ UPDATE betweenrows.policies SET definition = '[
         user_id = betweenrows.create_user('broken_writer') WHERE policy_id = (SELECT id FROM betweenrows.policies WHERE name = 'broken mask') $$);
 CALL try('access mode', $$ INSERT INTO betweenrows.settings (key, value) VALUES ('access_mode', '"opne"')
     ON CONFLICT (key) DO UPDATE SET value = excluded.value $$);
+CALL try('access mode of another type', $$ INSERT INTO betweenrows.settings (key, value) VALUES ('access_mode', 'true')
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value $$);
+CALL try('access mode null', $$ INSERT INTO betweenrows.settings (key, value) VALUES ('access_mode', 'null')
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value $$);
+CALL try('another setting', $$ INSERT INTO betweenrows.settings (key, value) VALUES ('acces_mode', '"policy_required"') $$);
 CALL try('attributes', $$ ALTER TABLE betweenrows.users DROP CONSTRAINT users_attributes_check;
     INSERT INTO betweenrows.users (username, attributes) VALUES ('broken_alice', '[]') $$);
 CALL try('null name', $$ ALTER TABLE betweenrows.policies ALTER name DROP NOT NULL; UPDATE betweenrows.policies SET name = NULL WHERE name = 'broken mask' $$);

@@ -71,18 +71,25 @@ pub(crate) fn store_access_mode(mode: AccessMode) -> bool {
     true
 }
 
-/// The access mode as stored; open when none is.
+/// The access mode in force; open when none is stored.
 pub(crate) fn access_mode() -> AccessMode {
-    let stored = sql::look(
+    match stored_access_mode() {
+        None => AccessMode::default(),
+        // Like enforcement, which takes anything unreadable for the closed mode.
+        Some(value) => parse_stored_access_mode(&value).unwrap_or(AccessMode::PolicyRequired),
+    }
+}
+
+/// The access mode as it is stored.
+pub(crate) fn stored_access_mode() -> Option<Value> {
+    sql::look(
         "select s.value from betweenrows.settings s where s.key = $1",
         &[ACCESS_MODE.into()],
     )
-    .pop();
-    match stored {
-        None => AccessMode::default(),
-        // Like enforcement, which takes anything unreadable for the closed mode.
-        Some(value) => {
-            model::parse_access_mode(value.as_str().unwrap_or_default()).unwrap_or(AccessMode::PolicyRequired)
-        }
-    }
+    .pop()
+}
+
+/// What a stored access mode means, if anything.
+pub(crate) fn parse_stored_access_mode(value: &Value) -> Option<AccessMode> {
+    model::parse_access_mode(value.as_str()?).ok()
 }

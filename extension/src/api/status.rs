@@ -18,6 +18,7 @@ use crate::{identity, pg};
 fn status() -> JsonB {
     let mut findings = Findings::default();
     exempt_roles(&mut findings);
+    stored_settings(&mut findings);
     match catalog::defect() {
         Some(reason) => findings.error("catalog", "betweenrows", reason),
         None => {
@@ -67,6 +68,23 @@ impl Findings {
     fn warning(&mut self, kind: &str, name: &str, problem: impl Into<String>) {
         self.0
             .push(json!({"severity": "warning", "kind": kind, "name": name, "problem": problem.into()}));
+    }
+}
+
+/// What somebody's own hands can do to the settings.
+fn stored_settings(findings: &mut Findings) {
+    let unknown = sql::look(
+        "select to_jsonb(s.key) from betweenrows.settings s where s.key <> 'access_mode' order by s.key",
+        &[],
+    );
+    for key in unknown.iter().filter_map(Value::as_str) {
+        findings.warning("setting", key, "there is no setting of this name");
+    }
+    if let Some(value) = settings::stored_access_mode()
+        && settings::parse_stored_access_mode(&value).is_none()
+    {
+        let problem = format!("{value} is neither \"open\" nor \"policy_required\"; it counts as \"policy_required\"");
+        findings.error("setting", "access_mode", problem);
     }
 }
 
