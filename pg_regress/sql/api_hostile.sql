@@ -47,6 +47,8 @@ SELECT p.proname || '(' || n.args || ')' AS call, a.*
        LATERAL attempt(p.proname || '(' || n.args || ')') a
  WHERE p.pronamespace = 'betweenrows'::regnamespace AND p.prorettype <> 'trigger'::regtype AND p.pronargs > 0
    AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
+   -- PostgreSQL itself lets nobody call those.
+   AND 'internal'::regtype <> ALL (p.proargtypes)
  ORDER BY p.proname COLLATE "C";
 
 SELECT call, a.* FROM unnest(ARRAY[
