@@ -117,6 +117,7 @@ unsafe extern "C-unwind" fn secure(
 }
 
 unsafe extern "C-unwind" fn executor_start(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) {
+    guard::cursors::starts();
     take_invalidations();
     let open = known::is_open_plan((*query_desc).plannedstmt) && !utility::explain::is_shown(eflags);
     let concealed = !open && check(query_desc, eflags);

@@ -27,6 +27,11 @@ fn now(stmt: *mut PlannedStmt) -> Checked {
     (stmt, known::changes(), leaf::GetSessionUserId(), leaf::GetUserId())
 }
 
+/// Notes that a plan is about to be started, maybe in the place of one that was checked.
+pub(crate) fn starts() {
+    CHECKED.set((std::ptr::null_mut(), 0, Oid::INVALID, Oid::INVALID));
+}
+
 /// Notes that a plan was checked for whoever asks now.
 pub(super) fn checked(stmt: *mut PlannedStmt) {
     CHECKED.set(now(stmt));
