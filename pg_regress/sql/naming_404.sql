@@ -232,6 +232,52 @@ SELECT * FROM staff WHERE id = 1 \; SELECT * FROM desks WHERE id = 1 \; SELECT '
 BEGIN \; SELECT * FROM staff WHERE id = 2 \; SELECT secret FROM staff \; COMMIT;
 ROLLBACK;
 
+-- Row types. A value of one needs no table in FROM, and its columns are those of the table.
+SELECT (NULL::vault).*;
+SELECT (NULL::vaulx).*;
+SELECT (NULL::naming.vault).content;
+SELECT (NULL::vault[])[1].content;
+SELECT * FROM jsonb_populate_record(NULL::vault, '{}');
+SELECT * FROM jsonb_to_record('{}') AS r (v vault);
+SELECT * FROM jsonb_to_record('{}') AS r (v vaulx);
+SELECT (NULL::vault).nothing;
+SELECT (NULL::staff).*;
+SELECT (NULL::staff).secret;
+SELECT (NULL::staff[])[1].secret;
+SELECT * FROM jsonb_populate_record(NULL::staff, '{"id": 1, "secret": 2}');
+SELECT secret FROM jsonb_populate_record(NULL::staff, '{"id": 1, "secret": 2}');
+SELECT (r).* FROM (SELECT NULL::staff AS r) x;
+CREATE FUNCTION some_staff() RETURNS SETOF staff LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT * FROM staff; END $$;
+SELECT * FROM some_staff() ORDER BY id;
+SELECT secret FROM some_staff();
+SELECT (some_staff()).*;
+CREATE DOMAIN staff_domain AS staff;
+SELECT (NULL::staff_domain).*;
+CREATE TABLE of_vault (v vault, s staff);
+SELECT (v).* FROM of_vault;
+SELECT (v).content FROM of_vault;
+SELECT (s).* FROM of_vault;
+DROP TABLE of_vault;
+DROP DOMAIN staff_domain;
+DROP FUNCTION some_staff();
+-- What a superuser's function or a trusted one returns is shown as it is returned.
+RESET SESSION AUTHORIZATION;
+CREATE FUNCTION trusted_staff() RETURNS SETOF naming.staff LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+    AS $$ BEGIN RETURN QUERY SELECT * FROM naming.staff; END $$;
+SELECT betweenrows.trust('naming.trusted_staff()');
+SET SESSION AUTHORIZATION naming_alice;
+SELECT id, secret FROM trusted_staff() ORDER BY id;
+SELECT (t).secret FROM trusted_staff() t ORDER BY 1;
+SELECT (NULL::staff).secret FROM trusted_staff();
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.trust('naming.trusted_staff()', false);
+DROP FUNCTION trusted_staff();
+SET SESSION AUTHORIZATION naming_alice;
+-- A rule is analysed without naming: what is wrong with it must not name a column.
+CREATE VIEW ruled AS SELECT id, name FROM staff;
+CREATE RULE "_RETURN" AS ON SELECT TO ruled DO INSTEAD SELECT * FROM staff;  -- fail
+DROP VIEW ruled;
+
 -- What is missing is said before what else is wrong with it.
 SELECT secret + 1 FROM staff;
 SELECT secrex + 1 FROM staff;

@@ -54,6 +54,8 @@ struct Known {
     login: Cell<Oid>,
     current: Cell<Oid>,
     asker: Cell<Asker>,
+    /// Whether a table or a column may be hidden from the asker.
+    hides: Cell<bool>,
     /// Not governed, nor a filtered catalog.
     open: Relations,
     /// With all their columns visible.
@@ -68,6 +70,7 @@ thread_local! {
             login: Cell::new(Oid::INVALID),
             current: Cell::new(Oid::INVALID),
             asker: Cell::new(Asker::Unknown),
+            hides: Cell::new(true),
             open: Relations::new(),
             shown: Relations::new(),
         }
@@ -99,10 +102,21 @@ pub(crate) fn learn(changes: u64, asker: Asker) -> bool {
         known.login.set(leaf::GetSessionUserId());
         known.current.set(leaf::GetUserId());
         known.asker.set(asker);
+        known.hides.set(true);
         known.open.clear();
         known.shown.clear();
         true
     })
+}
+
+/// Notes that nothing is hidden from the subject that was learned last.
+pub(crate) fn learn_that_nothing_is_hidden() {
+    KNOWN.with(|known| known.hides.set(false));
+}
+
+/// Whether a table or a column may be hidden from whoever asks.
+pub(crate) fn hides() -> bool {
+    KNOWN.with(|known| known.hides.get())
 }
 
 /// Who asks, as far as it is known.

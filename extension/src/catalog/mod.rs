@@ -253,7 +253,11 @@ pub(crate) fn current() -> Option<Session> {
     }
     let subject = subject_of(&catalog, role);
     let session = Session { catalog, subject };
+    let hides = session.may_hide();
     if known::learn(changes, Asker::Subject(role)) {
+        if !hides {
+            known::learn_that_nothing_is_hidden();
+        }
         CURRENT.set(Some(session.clone()));
     }
     Some(session)

@@ -228,6 +228,28 @@ unsafe extern "C-unwind" fn find_failing(node: *mut Node, context: *mut c_void) 
     unguarded::expression_tree_walker(node, find_failing, context)
 }
 
+/// Whether a node of `query`, at any level, passes the test. As for [`all_queries`], the caller must own nothing with a
+/// destructor.
+///
+/// # Safety
+/// `query` is a valid analysed query; `test` raises nothing.
+pub(crate) unsafe fn any_node(query: *mut Query, test: unsafe fn(*mut Node) -> bool) -> bool {
+    let mut test = test;
+    unguarded::query_tree_walker(query, find_passing, (&raw mut test).cast(), 0)
+}
+
+unsafe extern "C-unwind" fn find_passing(node: *mut Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    if (*node).type_ == NodeTag::T_Query {
+        return unguarded::query_tree_walker(node.cast(), find_passing, context, 0);
+    }
+    // SAFETY: the context is the test of the call that started this walk.
+    let test = unsafe { *context.cast::<unsafe fn(*mut Node) -> bool>() };
+    test(node) || unguarded::expression_tree_walker(node, find_passing, context)
+}
+
 /// Flags for [`walk_query`]: of the queries below, only those in sublinks.
 pub(crate) const SUBLINKS_ONLY: u32 = pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES;
 

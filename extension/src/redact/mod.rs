@@ -216,6 +216,8 @@ unsafe fn clean(session: &Session, error: *mut ErrorData) -> bool {
             "parse_relation.c" if !missing::is_concealing() => {
                 cleaned |= remove(&mut (*error).hint) | remove(&mut (*error).detail)
             }
+            // A rule is analysed without the client's naming: what it selects may have the name of a hidden column.
+            "rewriteDefine.c" => cleaned |= conceal_detail(error),
             // Objects that depend on what was to be dropped.
             "dependency.c" | "user.c" => cleaned |= conceal_detail(error),
             _ => {}

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::AssertUnwindSafe;
 
-use pgrx::PgSqlErrorCode::{self, ERRCODE_UNDEFINED_COLUMN, ERRCODE_UNDEFINED_TABLE};
+use pgrx::PgSqlErrorCode::{self, ERRCODE_UNDEFINED_COLUMN, ERRCODE_UNDEFINED_OBJECT, ERRCODE_UNDEFINED_TABLE};
 use pgrx::pg_sys::{self, ErrorContextCallback, ErrorData, Node, NodeTag, Oid, ParseState, Query, RangeVar, RawStmt};
 use pgrx::prelude::*;
 
@@ -75,6 +75,28 @@ pub(super) unsafe fn conceal_tables(stmt: *mut Node, tables: &[Oid]) {
                 (*name).catalogname = std::ptr::null_mut();
                 (*name).schemaname = std::ptr::null_mut();
                 (*name).relpersistence = pg_sys::RELPERSISTENCE_TEMP as _;
+            }
+        }
+        Walk::Into
+    });
+}
+
+/// Raises the error for the first name of a hidden table's row type, as it is raised where a name cannot be found.
+///
+/// # Safety
+/// `pstate` has the source text of `stmt`, a raw statement.
+pub(super) unsafe fn refuse_types(pstate: *mut ParseState, stmt: *mut Node, tables: &[Oid]) {
+    if tables.is_empty() {
+        return;
+    }
+    walk::walk_raw(stmt, &mut |node, _| {
+        if nodes::is_a(node, NodeTag::T_TypeName) {
+            let name = node.cast::<pg_sys::TypeName>();
+            let row = naming::row_relation(naming::resolve_type(name));
+            if row != Oid::INVALID && tables.contains(&row) {
+                let name_text = nodes::string(pg_sys::TypeNameToString(name));
+                let message = format!("type \"{name_text}\" does not exist");
+                report::parser_error(pstate, ERRCODE_UNDEFINED_OBJECT, &message, (*name).location);
             }
         }
         Walk::Into
@@ -155,7 +177,11 @@ unsafe fn unguarded(session: &Session) -> Verdict {
         .execute();
     let caught = CAUGHT.replace(std::ptr::null_mut());
     // Others can be about parameters, whose types are not known here.
-    let codes = [ERRCODE_UNDEFINED_TABLE, ERRCODE_UNDEFINED_COLUMN];
+    let codes = [
+        ERRCODE_UNDEFINED_TABLE,
+        ERRCODE_UNDEFINED_COLUMN,
+        ERRCODE_UNDEFINED_OBJECT,
+    ];
     if !caught.is_null() && codes.contains(&PgSqlErrorCode::from((*caught).sqlerrcode as isize)) {
         Verdict::Instead(caught)
     } else {
@@ -189,6 +215,7 @@ unsafe fn analyse(stmt: *mut Node, hidden: &Hidden) {
     (*raw).stmt = stmt;
     let _concealing = Concealing::begin();
     let _catch = Catch::begin();
+    refuse_types(pstate, stmt, &hidden.row_types);
     conceal_tables(stmt, &hidden.tables);
     let patches = hidden.conceal_columns(pg_sys::AccessShareLock);
     pg_sys::transformTopLevelStmt(pstate, raw);

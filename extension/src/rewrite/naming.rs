@@ -18,7 +18,7 @@ use crate::catalog::{self, Session};
 use crate::errors;
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{self, leaf, list, nodes};
+use crate::pg::{self, leaf, list, nodes, relation};
 
 /// Does what has to be done with a statement that was just analysed, when it is known that naming has nothing to do with it;
 /// returns whether it is. Called outside pgrx's guard.
@@ -33,7 +33,8 @@ pub(crate) unsafe fn is_done(query: *mut Query) -> bool {
         Asker::Exempt => true,
         Asker::Subject(_) => {
             let top = analysed_query(query);
-            nested || top.is_null() || known::is_shown_query(top)
+            let hides_rows = || known::hides() && walk::any_node(top, may_be_row);
+            nested || top.is_null() || (known::is_shown_query(top) && !hides_rows())
         }
     };
     if done && mark_role_dependency(query) && !nested {
@@ -103,6 +104,10 @@ pub(super) struct Hidden {
     pub(super) tables: Vec<Oid>,
     /// Columns of tables that exist.
     columns: Vec<(Oid, Vec<i16>)>,
+    /// Tables whose row types it has values of, without being about the tables, and their hidden columns.
+    rows: Vec<(Oid, Vec<i16>)>,
+    /// Those of them that are hidden as a whole.
+    pub(super) row_types: Vec<Oid>,
 }
 
 impl Hidden {
@@ -119,6 +124,9 @@ impl Hidden {
                 }
                 false
             });
+            if session.may_hide() {
+                hidden.add_row_types(session, top);
+            }
         }
         hidden
     }
@@ -129,13 +137,66 @@ impl Hidden {
         walk::walk_raw(stmt, &mut |node, _| {
             if nodes::is_a(node, NodeTag::T_RangeVar) {
                 hidden.add(session, resolve(node.cast()));
+            } else if nodes::is_a(node, NodeTag::T_TypeName) {
+                hidden.add_row_type(session, resolve_type(node.cast()), false);
             }
             Walk::Into
         });
         hidden
     }
 
+    /// The row types of all expressions. Rows that the subject did not make come from a relation or a function: what a trusted
+    /// one returns is shown, and what is hidden by default may be read by others for the subject.
+    unsafe fn add_row_types(&mut self, session: &Session, query: *mut Query) {
+        let trusts = walk::walk(query.cast(), &mut |node, _| {
+            let trusted = nodes::is_a(node, NodeTag::T_FuncExpr) && {
+                let function = (*node.cast::<pg_sys::FuncExpr>()).funcid;
+                session
+                    .catalog
+                    .trusted
+                    .contains(&(pg_sys::ProcedureRelationId, function))
+            };
+            if trusted { Walk::Stop } else { Walk::Into }
+        });
+        walk::walk(query.cast(), &mut |node, _| {
+            use NodeTag::*;
+            let given = matches!(
+                nodes::tag(node),
+                T_Var | T_Param | T_FuncExpr | T_FieldSelect | T_Aggref | T_WindowFunc
+            );
+            if !(given && trusts) {
+                self.add_row_type(session, own_type(node), given);
+            }
+            Walk::Into
+        });
+    }
+
+    unsafe fn add_row_type(&mut self, session: &Session, oid: Oid, given: bool) {
+        if pg::is_builtin(oid) {
+            return;
+        }
+        let relid = row_relation(oid);
+        let known = |(known, _): &(Oid, Vec<i16>)| *known == relid;
+        if relid == Oid::INVALID || self.rows.iter().any(known) {
+            return;
+        }
+        let mut found = Hidden::default();
+        found.add_as(session, relid, given);
+        if !found.tables.is_empty() {
+            let columns = relation::columns(relid).into_iter().filter(|column| !column.dropped);
+            let columns = columns.map(|column| column.attno).collect();
+            self.row_types.push(relid);
+            self.rows.push((relid, columns));
+        }
+        self.rows.append(&mut found.columns);
+    }
+
     unsafe fn add(&mut self, session: &Session, relid: Oid) {
+        self.add_as(session, relid, false);
+    }
+
+    /// With `given`, the subject did not name the relation: what is hidden by default counts only where it is read.
+    unsafe fn add_as(&mut self, session: &Session, relid: Oid, given: bool) {
         if pg::is_builtin(relid) {
             return;
         }
@@ -144,7 +205,7 @@ impl Hidden {
             session.is_open(relid);
             return;
         }
-        let waived = super::is_waived_for(session, Oid::INVALID, relid);
+        let waived = given || super::is_waived_for(session, Oid::INVALID, relid);
         if !governance.exists(waived) {
             self.tables.push(relid);
             return;
@@ -154,7 +215,9 @@ impl Hidden {
             .map(|column| column.facts.attno)
             .collect();
         if columns.is_empty() {
-            known::learn_shown(session.subject.role, relid);
+            if !given {
+                known::learn_shown(session.subject.role, relid);
+            }
         } else if self.columns.iter().all(|(known, _)| *known != relid) {
             self.columns.push((relid, columns));
         }
@@ -162,15 +225,22 @@ impl Hidden {
 
     /// Whether everything that the statement mentions exists.
     pub(super) fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.columns.is_empty()
+        self.tables.is_empty() && self.columns.is_empty() && self.rows.is_empty()
     }
 
     /// Shows the columns as dropped until the result is dropped. `lock` is taken on their tables; none when the statement
     /// has locked them.
     pub(super) unsafe fn conceal_columns(&self, lock: u32) -> Vec<Patch> {
+        // A table that is shown by its columns and its row type is treated once.
+        let rows = self
+            .rows
+            .iter()
+            .filter(|(relid, _)| self.columns.iter().all(|(known, _)| known != relid));
+        let rows = rows.map(|(relid, columns)| Patch::apply(*relid, columns, pg_sys::AccessShareLock));
         self.columns
             .iter()
             .map(|(relid, columns)| Patch::apply(*relid, columns, lock))
+            .chain(rows)
             .collect()
     }
 }
@@ -179,6 +249,51 @@ impl Hidden {
 pub(super) unsafe fn resolve(name: *mut RangeVar) -> Oid {
     let none = std::ptr::null_mut();
     pg_sys::RangeVarGetRelidExtended(name, pg_sys::NoLock as _, pg_sys::RVROption::RVR_MISSING_OK, None, none)
+}
+
+/// The type that a name stands for, invalid for none.
+pub(super) unsafe fn resolve_type(name: *mut pg_sys::TypeName) -> Oid {
+    if (*name).pct_type || (*name).names.is_null() {
+        return Oid::INVALID;
+    }
+    pg_sys::LookupTypeNameOid(std::ptr::null_mut(), name, true)
+}
+
+/// The relation whose rows are the values of a type, the elements of an array or what a domain is about; invalid for none.
+pub(super) unsafe fn row_relation(oid: Oid) -> Oid {
+    if oid == Oid::INVALID {
+        return oid;
+    }
+    let base = pg_sys::getBaseType(oid);
+    let element = pg_sys::get_element_type(base);
+    pg_sys::typeOrDomainTypeRelid(if element == Oid::INVALID { base } else { element })
+}
+
+/// The type of the values of an expression, of those kinds that do not take it over from what is below them; invalid for
+/// others. Raises nothing.
+unsafe fn own_type(node: *mut Node) -> Oid {
+    use NodeTag::*;
+    match nodes::tag(node) {
+        T_Var => (*node.cast::<pg_sys::Var>()).vartype,
+        T_Const => (*node.cast::<pg_sys::Const>()).consttype,
+        T_Param => (*node.cast::<pg_sys::Param>()).paramtype,
+        T_FuncExpr => (*node.cast::<pg_sys::FuncExpr>()).funcresulttype,
+        T_OpExpr => (*node.cast::<pg_sys::OpExpr>()).opresulttype,
+        T_Aggref => (*node.cast::<pg_sys::Aggref>()).aggtype,
+        T_WindowFunc => (*node.cast::<pg_sys::WindowFunc>()).wintype,
+        T_FieldSelect => (*node.cast::<pg_sys::FieldSelect>()).resulttype,
+        T_RowExpr => (*node.cast::<pg_sys::RowExpr>()).row_typeid,
+        T_CoerceViaIO => (*node.cast::<pg_sys::CoerceViaIO>()).resulttype,
+        T_ArrayCoerceExpr => (*node.cast::<pg_sys::ArrayCoerceExpr>()).resulttype,
+        T_ConvertRowtypeExpr => (*node.cast::<pg_sys::ConvertRowtypeExpr>()).resulttype,
+        T_CoerceToDomain => (*node.cast::<pg_sys::CoerceToDomain>()).resulttype,
+        _ => Oid::INVALID,
+    }
+}
+
+/// Whether the values of an expression may be rows of a table that is not PostgreSQL's own. Raises nothing.
+unsafe fn may_be_row(node: *mut Node) -> bool {
+    !pg::is_builtin(own_type(node))
 }
 
 /// A raw statement.
@@ -237,6 +352,7 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, hidden: &Hid
     if hidden.tables.is_empty() {
         refuse_insert_without_columns((*raw).stmt, &hidden.columns);
     }
+    missing::refuse_types(pstate, analysed_statement((*raw).stmt), &hidden.row_types);
     missing::conceal_tables(analysed_statement((*raw).stmt), &hidden.tables);
     let own = pg_sys::make_parsestate(std::ptr::null_mut());
     (*own).p_sourcetext = (*pstate).p_sourcetext;
