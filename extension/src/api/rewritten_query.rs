@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::{self, Session};
 use crate::expression::code;
-use crate::pg::{self, list, nodes};
+use crate::pg::{self, list, nodes, walk};
 use crate::{errors, identity, rewrite};
 
 /// The statement as it would run for a user, with filters in WHERE and masks in place.
@@ -59,12 +59,33 @@ unsafe fn rewritten(text: &str, session: Option<Session>) -> String {
             if let Some(session) = &session {
                 rewrite::secure_for_display(session.clone(), query);
             }
+            name_hidden_columns(query);
             qualify_columns(query);
             // Not "pretty": that leaves out parentheses that are needed, as in `(a > b) IN (SELECT …)`. Lines break either way.
             nodes::string(pg_sys::pg_get_querydef(query, false))
         })
         .collect();
     texts.join(";\n")
+}
+
+/// Gives the places of hidden columns in subqueries a name: without one they are taken for dropped columns, which a subquery
+/// does not have, and a list of column aliases would name other columns than it means.
+unsafe fn name_hidden_columns(query: *mut Query) {
+    walk::any_query(query, &mut |query| {
+        for rte in list::iter::<pg_sys::RangeTblEntry>((*query).rtable) {
+            if (*rte).rtekind != pg_sys::RTEKind::RTE_SUBQUERY || (*rte).subquery.is_null() {
+                continue;
+            }
+            let names = list::iter::<pg_sys::String>((*(*rte).eref).colnames);
+            let columns = list::iter::<pg_sys::TargetEntry>((*(*rte).subquery).targetList);
+            for (name, column) in names.zip(columns) {
+                if *(*name).sval == 0 && !(*column).resname.is_null() {
+                    (*name).sval = (*column).resname;
+                }
+            }
+        }
+        false
+    });
 }
 
 /// Lets all columns be printed with their relation. The columns of a statement's only relation are not, and before 17 ORDER BY
