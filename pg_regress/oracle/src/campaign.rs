@@ -72,7 +72,7 @@ fn one_world(oracle: &mut Oracle, plan: &Plan, seed: u64) -> Result<usize, Strin
                 }
             }
         }
-        let question = Oracle::question(&mut dice, &world);
+        let question = Oracle::question(&mut dice, &world, oracle.major);
         let outcomes = oracle.ask(&world, &question);
         questions.push(question.clone());
         if !judge(oracle, plan, seed, &world, (question, outcomes))? {

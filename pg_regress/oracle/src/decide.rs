@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::policy::{Assignee, Kind, Policy, User, Value, definitions};
+use crate::policy::{Assignee, Check, Kind, Policy, User, Value, definitions};
 use crate::schema::Table;
 use crate::types::quote;
 use crate::world::World;
@@ -24,6 +24,8 @@ pub struct Decision {
     pub hidden: bool,
     /// Conditions that a row has to meet, all of them.
     pub filters: Vec<String>,
+    /// Conditions that a new row has to meet, all of them.
+    pub checks: Vec<String>,
     /// Column → expression.
     pub masks: BTreeMap<String, String>,
     /// Columns that do not exist.
@@ -43,7 +45,7 @@ pub fn decide(
     let user = &world.users[subject];
     let mut decision = Decision::default();
     let mut masks: BTreeMap<String, (i32, u8, String, String)> = BTreeMap::new();
-    let (mut permissive, mut has_permissive) = (Vec::new(), false);
+    let (mut permissive, mut permissive_checks) = (Vec::new(), Vec::new());
     for policy in world.policies.iter().filter(|policy| policy.enabled) {
         let Some((priority, tie)) = applies(world, user, policy) else {
             continue;
@@ -54,12 +56,23 @@ pub fn decide(
         match &policy.kind {
             Kind::Filter {
                 expression,
-                permissive: true,
+                permissive: lenient,
+                check,
             } => {
-                has_permissive = true;
-                permissive.push(format!("({})", instantiate(expression, user)));
+                let filter = format!("({})", instantiate(expression, user));
+                let check = match check {
+                    Check::Filter => Some(filter.clone()),
+                    Check::Expression(check) => Some(format!("({})", instantiate(check, user))),
+                    Check::None => None,
+                };
+                if *lenient {
+                    permissive.push(filter);
+                    permissive_checks.push(check);
+                } else {
+                    decision.filters.push(filter);
+                    decision.checks.extend(check);
+                }
             }
-            Kind::Filter { expression, .. } => decision.filters.push(format!("({})", instantiate(expression, user))),
             Kind::Mask(expression) => {
                 for column in matched {
                     let rank = (priority, tie, policy.name.clone(), instantiate(expression, user));
@@ -74,8 +87,13 @@ pub fn decide(
             Kind::Allow => {}
         }
     }
-    if has_permissive {
+    if !permissive.is_empty() {
         decision.filters.push(format!("({})", permissive.join(" OR ")));
+        // One that demands nothing lets every new row in.
+        let checks: Option<Vec<String>> = permissive_checks.into_iter().collect();
+        decision
+            .checks
+            .extend(checks.map(|checks| format!("({})", checks.join(" OR "))));
     }
     decision.masks = masks
         .into_iter()

@@ -3,16 +3,13 @@
 
 use std::rc::Rc;
 
-use crate::decide::Rights;
 use crate::fragment::Sql;
 use crate::from::{Item, scope_of};
-use crate::mirror::{leaves, updatable, visible_key};
 use crate::query::Query;
-use crate::schema::{Shape, Table};
 use crate::scope::{Gen, Rel, Scope};
 use crate::sql;
-use crate::types::{Ty, ident};
-use crate::world::World;
+use crate::target::Target;
+use crate::types::Ty;
 
 /// What a write is about.
 #[derive(Debug, Clone)]
@@ -25,131 +22,13 @@ pub struct Write {
     pub proposed: Option<(Vec<String>, Sql)>,
 }
 
-/// A relation that a subject can write to.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// How a statement writes it.
-    sql: String,
-    /// The table behind it.
-    table: String,
-    /// Visible columns.
-    columns: Vec<(String, Ty)>,
-    /// Columns whose values can be set and predicted.
-    settable: Vec<(String, Ty)>,
-    /// Columns of new rows whose values can be predicted.
-    predictable: Vec<(String, Ty)>,
-    /// Visible columns that are masked.
-    masked: Vec<(String, Ty)>,
-    /// Whether rows can be inserted.
-    insertable: bool,
-    /// Whether `id` can be a conflict arbiter.
-    arbiter: bool,
-    /// Whether MERGE can write it.
-    mergeable: bool,
-}
-
-/// What a subject can write to so that the outcome can be predicted.
-pub fn targets(world: &World, subject: usize) -> Vec<Target> {
-    let mut all: Vec<Target> = world
-        .tables
-        .iter()
-        .filter_map(|table| target(world, subject, table))
-        .collect();
-    for view in &world.views {
-        if !updatable(world, subject, &view.name) {
-            continue;
-        }
-        let Some(base) = view
-            .updatable
-            .as_ref()
-            .and_then(|name| all.iter().find(|target| target.table == *name))
-        else {
-            continue;
-        };
-        let mut target = base.clone();
-        target.sql = view.name.clone();
-        for list in [
-            &mut target.columns,
-            &mut target.settable,
-            &mut target.predictable,
-            &mut target.masked,
-        ] {
-            list.retain(|column| view.columns.contains(column));
-        }
-        (target.arbiter, target.mergeable) = (false, false);
-        all.push(target);
-    }
-    all
-}
-
-fn target(world: &World, subject: usize, table: &Table) -> Option<Target> {
-    let decision = world.decision(subject, Rights::Of(subject), table);
-    let uniform = |name: &str| {
-        let children = world
-            .tables
-            .iter()
-            .filter(|child| child.parent.as_deref() == Some(name));
-        children.into_iter().all(|child| {
-            let own = world.decision(subject, Rights::Of(subject), child);
-            own.filters == decision.filters && own.masks == decision.masks
-        })
-    };
-    let inherits = matches!(table.shape, Shape::Parent | Shape::Child);
-    let generated = table.live().find(|column| column.generated.is_some());
-    if decision.hidden
-        || matches!(table.shape, Shape::Materialized(_))
-        || !visible_key(world, subject, table)
-        || !uniform(&table.name)
-        || (inherits && generated.is_some())
-    {
-        return None;
-    }
-    let child = table.parent.is_some();
-    // Masks are computed from raw values: a column they read must keep its own, or the copy's masked values are stale.
-    let mut read: String = decision.masks.values().cloned().collect::<Vec<_>>().join(" ");
-    if let Some(column) = generated {
-        let (expression, _) = column.generated.as_ref()?;
-        if read.contains(&ident(&column.name)) || decision.masks.contains_key(&column.name) {
-            read = format!("{read} {expression}");
-        }
-    }
-    let shown = |c: &&crate::schema::Column| !decision.denied.contains(&c.name);
-    let unmasked = |c: &&crate::schema::Column| !decision.masks.contains_key(&c.name);
-    let pair = |c: &crate::schema::Column| (ident(&c.name), c.ty);
-    let settable = |c: &&crate::schema::Column| {
-        c.name != "id" && c.generated.is_none() && !read.contains(&ident(&c.name)) && !(child && c.name == "org")
-    };
-    Some(Target {
-        sql: ident(&table.name),
-        table: table.name.clone(),
-        columns: table.live().filter(shown).map(pair).collect(),
-        settable: table
-            .live()
-            .filter(shown)
-            .filter(unmasked)
-            .filter(settable)
-            .map(pair)
-            .collect(),
-        predictable: table.live().filter(shown).filter(unmasked).map(pair).collect(),
-        masked: table
-            .stored()
-            .filter(shown)
-            .filter(|c| !unmasked(c))
-            .map(pair)
-            .collect(),
-        insertable: !child,
-        arbiter: table.primary_key && !child && !inherits,
-        mergeable: true,
-    })
-}
-
 impl Gen<'_> {
     /// A write to one of the targets.
     pub fn write(&mut self, targets: &[Target]) -> Option<(Query, Write)> {
         if targets.is_empty() {
             return None;
         }
-        self.wrong = 0;
+        self.wrong = 8;
         let target = self.dice.pick(targets).clone();
         let mut write = Write {
             table: target.table.clone(),
@@ -166,7 +45,8 @@ impl Gen<'_> {
             4 if can_insert && target.mergeable => self.merge(&target, &mut write)?,
             _ => self.update(&target, returning, &mut write)?,
         };
-        let wrap = returning && kind != 4 && self.dice.chance(20);
+        let single = kind != 4 && !text.to_string().starts_with("DECLARE");
+        let wrap = returning && single && self.dice.chance(20);
         let text = if wrap { self.in_cte(text, &target) } else { text };
         Some((
             Query {
@@ -187,8 +67,9 @@ impl Gen<'_> {
             sql: Sql::none(),
             alias: alias.clone(),
             columns: columns.to_vec(),
-            denied: Vec::new(),
+            denied: target.denied.clone(),
             whole_row: false,
+            source: None,
             key: true,
             table: false,
         };
@@ -197,6 +78,11 @@ impl Gen<'_> {
 
     /// `SET` items, and whether one of them is a masked column.
     fn assignments(&mut self, target: &Target, scope: &Rc<Scope>, write: &mut Write) -> Option<Sql> {
+        if !target.denied.is_empty() && self.dice.chance(3) {
+            self.traits.hidden += 1;
+            let (name, ty) = self.dice.pick(&target.denied).clone();
+            return Some(sql![format!("{name} = "), self.leaf(ty, scope)]);
+        }
         if !target.masked.is_empty() && (target.settable.is_empty() || self.dice.chance(8)) {
             write.refused = Some("42501");
             let (name, ty) = self.dice.pick(&target.masked).clone();
@@ -228,19 +114,26 @@ impl Gen<'_> {
             return Sql::none();
         }
         let ty = Ty::scalar(self.dice);
-        let columns = columns.iter().map(|(name, _)| {
-            let alias = scope
-                .refs
-                .first()
-                .map(|r| r.sql.split('.').next().unwrap_or_default().to_string());
-            sql![format!("{}.{name}", alias.unwrap_or_default())]
-        });
-        let list = Sql::List(columns.collect(), ", ");
+        let first = scope.refs.first().map(|r| r.sql.split('.').next().unwrap_or_default());
+        let alias = first.unwrap_or_default();
+        let mut list = Vec::new();
+        for (name, _) in columns {
+            let row = match self.dice.below(6) {
+                0 if self.major >= 18 => "old",
+                1 if self.major >= 18 => "new",
+                _ => alias,
+            };
+            list.push(sql![format!("{row}.{name}")]);
+        }
+        let list = Sql::List(list, ", ");
         sql![" RETURNING ", list, ", ", self.value(ty, scope, 2), " AS extra"].optional()
     }
 
     fn update(&mut self, target: &Target, returning: bool, write: &mut Write) -> Option<Sql> {
         let (alias, scope) = self.target_scope(target, &target.columns);
+        if target.table == target.sql && target.mergeable && self.dice.chance(10) {
+            return self.current_of(target, &scope, write);
+        }
         let mut set = self.assignments(target, &scope, write)?;
         let other = self.keyed();
         let mut from = Sql::none();
@@ -275,6 +168,24 @@ impl Gen<'_> {
             from,
             condition,
             returning
+        ])
+    }
+
+    /// An update of the row that a cursor stands on.
+    fn current_of(&mut self, target: &Target, scope: &Rc<Scope>, write: &mut Write) -> Option<Sql> {
+        let set = self.assignments(target, scope, write)?;
+        let alias = scope.keys.as_ref()?.first()?.strip_suffix(".id")?.to_string();
+        let condition = format!("id % {} <> 1", self.dice.between(2, 4));
+        let fetch = *self.dice.pick(&["", " 2", " 3"]);
+        Some(sql![
+            format!(
+                "DECLARE here CURSOR FOR SELECT id FROM {} WHERE {condition} ORDER BY id FOR UPDATE; ",
+                target.sql
+            ),
+            format!("FETCH{fetch} FROM here; UPDATE {} AS {alias} SET ", target.sql),
+            set,
+            " WHERE CURRENT OF here",
+            self.returning(true, &target.columns, scope)
         ])
     }
 
@@ -318,6 +229,7 @@ impl Gen<'_> {
             columns: target.columns.clone(),
             denied: Vec::new(),
             whole_row: false,
+            source: None,
             key: true,
             table: false,
         };
@@ -407,6 +319,7 @@ impl Gen<'_> {
                 sql: r.sql.replacen(&format!("{alias}."), "excluded.", 1),
                 bare: None,
                 ty: r.ty,
+                source: None,
             });
             both.refs.extend(excluded.collect::<Vec<_>>());
             let both = Rc::new(both);
@@ -467,6 +380,25 @@ impl Gen<'_> {
                 ")"
             ]);
         }
+        if self.major >= 17 && self.dice.chance(40) {
+            let condition = self.condition(&scope, 1);
+            let action = match self.dice.chance(50) {
+                true => sql!["UPDATE SET ", self.assignments(target, &scope, write)?],
+                false => sql!["DELETE"],
+            };
+            actions.push(sql![" WHEN NOT MATCHED BY SOURCE AND ", condition, " THEN ", action]);
+        }
+        let mut shown = (*scope).clone();
+        let predictable = |sql: &str| {
+            target
+                .predictable
+                .iter()
+                .any(|(name, _)| sql == format!("{alias}.{name}"))
+        };
+        shown.refs.retain(|r| predictable(&r.sql));
+        shown.rows.clear();
+        let wanted = self.major >= 17 && !shown.refs.is_empty() && self.dice.chance(60);
+        let returning = self.returning(wanted, &target.predictable, &Rc::new(shown));
         let on = format!(" ON {alias}.id = {}.id", item.alias);
         Some(sql![
             "MERGE INTO ",
@@ -474,7 +406,8 @@ impl Gen<'_> {
             format!(" AS {alias} USING "),
             item.sql,
             on,
-            Sql::List(actions, "")
+            Sql::List(actions, ""),
+            returning
         ])
     }
 
@@ -501,6 +434,7 @@ impl Gen<'_> {
             columns: rel.columns.clone(),
             denied: Vec::new(),
             whole_row: rel.can.whole_row,
+            source: None,
             key: true,
             table: true,
         }
@@ -521,78 +455,4 @@ impl Gen<'_> {
             ],
         }
     }
-}
-
-/// SQL over the raw tables and the copy: what rows the table must have after the write was made on the copy.
-pub struct Expectation {
-    /// All rows of the table after the write, seen ones and hidden ones.
-    pub after: String,
-    /// The same over the raw table itself.
-    pub raw: String,
-    /// How many of the rows now violate the filters.
-    pub violations: String,
-    /// How many of the proposed rows do.
-    pub proposed: Option<String>,
-}
-
-/// What to ask after a write of `subject` to the copy in schema `copy`.
-pub fn expectation(world: &World, subject: usize, copy: &str, write: &Write) -> Option<Expectation> {
-    let table = world.table(&write.table)?;
-    let decision = world.decision(subject, Rights::Of(subject), table);
-    debug_assert!(!leaves(world, table).is_empty());
-    let name = ident(&table.name);
-    let stored: Vec<String> = table.stored().map(|column| ident(&column.name)).collect();
-    let kept = |c: &crate::schema::Column| decision.denied.contains(&c.name) || decision.masks.contains_key(&c.name);
-    let default = |c: &crate::schema::Column| format!("({})::{}", c.default.clone().unwrap_or("NULL".into()), c.decl);
-    let value = |c: &crate::schema::Column| {
-        let column = ident(&c.name);
-        match kept(c) {
-            true => format!(
-                "CASE WHEN r.id IS NULL THEN {} ELSE r.{column} END AS {column}",
-                default(c)
-            ),
-            false => format!("c.{column}"),
-        }
-    };
-    let values: Vec<String> = table.stored().map(value).collect();
-    let generated: String = table
-        .live()
-        .filter_map(|c| {
-            c.generated
-                .as_ref()
-                .map(|(expression, _)| format!(", {expression} AS {}", ident(&c.name)))
-        })
-        .collect();
-    let rebuilt = format!(
-        "(SELECT s.*{generated} FROM (SELECT {} FROM {copy}.{name} c LEFT JOIN {} r ON r.id = c.id) AS s) AS {name}",
-        values.join(", "),
-        table.qualified()
-    );
-    let filter = if decision.filters.is_empty() {
-        "true".to_string()
-    } else {
-        decision.filters.join(" AND ")
-    };
-    let row = format!("ROW({})::text", stored.join(", "));
-    let proposed = write.proposed.as_ref().map(|(names, source)| {
-        let value = |c: &crate::schema::Column| match names.contains(&ident(&c.name)) {
-            true => ident(&c.name),
-            false => format!("{} AS {}", default(c), ident(&c.name)),
-        };
-        let values: Vec<String> = table.stored().map(value).collect();
-        format!(
-            "SELECT count(*) FROM (SELECT s.*{generated} FROM (SELECT {} FROM ({source}) AS p({})) AS s) AS {name} WHERE ({filter}) IS NOT TRUE",
-            values.join(", "),
-            names.join(", ")
-        )
-    });
-    Some(Expectation {
-        after: format!(
-            "SELECT {row} FROM {rebuilt} UNION ALL SELECT {row} FROM {} WHERE ({filter}) IS NOT TRUE",
-            table.qualified()
-        ),
-        raw: format!("SELECT {row} FROM {}", table.qualified()),
-        violations: format!("SELECT count(*) FROM {rebuilt} WHERE ({filter}) IS NOT TRUE"),
-        proposed,
-    })
 }

@@ -8,7 +8,7 @@ use crate::policy::{Assignee, Kind, Policy, attribute, definitions};
 use crate::schema::{Column, Shape};
 use crate::session::{Mode, Outcome, simple};
 use crate::types::{Ty, quote};
-use crate::world::World;
+use crate::world::{Level, Reading, World};
 
 /// A statement that a session prepared and ran before a change.
 #[derive(Debug, Clone)]
@@ -24,12 +24,17 @@ impl Oracle {
     pub fn prepare_some(&mut self, dice: &mut Dice, world: &World, questions: &[Question]) -> Vec<Kept> {
         let fits = |question: &&Question| {
             let traits = &question.query.traits;
-            question.write.is_none() && traits.hidden == 0 && !traits.refused && question.mode == Mode::Simple
+            question.write.is_none()
+                && traits.hidden == 0
+                && !traits.refused
+                && !traits.simple_only
+                && question.mode == Mode::Simple
         };
         let questions: Vec<&Question> = questions.iter().filter(fits).collect();
         let mut kept = Vec::new();
-        for question in dice.shuffled(&questions).into_iter().take(12) {
-            let name = format!("kept{}", kept.len());
+        for (number, question) in dice.shuffled(&questions).into_iter().take(12).enumerate() {
+            // The session has those of earlier changes, too.
+            let name = format!("kept{}_{number}", self.stats.changes);
             let Ok(client) = self.login(question.subject, &world.users[question.subject].name) else {
                 continue;
             };
@@ -59,14 +64,17 @@ impl Oracle {
         };
         simple(
             &mut self.reference,
-            &format!("SET search_path = {}", mirror::schema(question.subject)),
+            &format!("SET search_path = {}, public", mirror::schema(question.subject)),
         );
         let copy = simple(&mut self.reference, &question.query.sql.to_string());
-        (
-            compare_stale(&governed, &copy, question.query.ordered, &question.query.traits),
-            governed,
-            copy,
-        )
+        let traits = &question.query.traits;
+        let reads: Vec<String> = traits.reads.iter().cloned().collect();
+        // A function that the change made refuse when it is called is not among the copies.
+        let verdict = match world.reading(question.subject, Level::top(question.subject), &reads) {
+            Reading::Unclear => Verdict::Skipped,
+            _ => compare_stale(&governed, &copy, question.query.ordered, traits),
+        };
+        (verdict, governed, copy)
     }
 
     /// Changes the world, here and in the database, and builds the copies anew.
@@ -241,17 +249,14 @@ fn change_expression(dice: &mut Dice, world: &mut World) -> Vec<String> {
         return Vec::new();
     }
     let index = dice.below(filters.len());
-    let (remainder, name) = (dice.below(4), filters[index].name.clone());
-    let Kind::Filter { expression, permissive } = &mut filters[index].kind else {
-        return Vec::new();
-    };
-    *expression = format!("id % 4 <> {remainder} AND {{user.level}} IS NOT NULL");
-    let mode = if *permissive { "permissive" } else { "restrictive" };
-    let definition = format!("{{\"filter_expression\": \"{expression}\", \"mode\": \"{mode}\"}}");
+    let (remainder, policy) = (dice.below(4), &mut filters[index]);
+    if let Kind::Filter { expression, .. } = &mut policy.kind {
+        *expression = format!("id % 4 <> {remainder} AND {{user.level}} IS NOT NULL");
+    }
+    let definition = quote(policy.filter_definition());
     vec![format!(
-        "SELECT betweenrows.alter_policy({}, definition => {}::jsonb)",
-        quote(&name),
-        quote(&definition)
+        "SELECT betweenrows.alter_policy({}, definition => {definition}::jsonb)",
+        quote(&policy.name)
     )]
 }
 

@@ -86,6 +86,14 @@ impl Gen<'_> {
 
     fn int(&mut self, scope: &Rc<Scope>, depth: usize) -> Sql {
         let ty = Ty::Int;
+        if !self.body
+            && self.dice.chance(4)
+            && let Some((name, (relation, column))) = self.column(ty, scope)
+        {
+            let number = self.dice.below(12);
+            self.traits.divisions.push((relation, column, number));
+            return sql![format!("(10 / ({name} - {number}))")];
+        }
         match self.dice.below(8) {
             0 => sql!["(", self.value(ty, scope, depth), " + ", self.leaf(ty, scope), ")"],
             1 => sql!["(", self.value(ty, scope, depth), " - ", self.leaf(ty, scope), ")"],
@@ -310,6 +318,9 @@ impl Gen<'_> {
     }
 
     fn comparison(&mut self, scope: &Rc<Scope>, depth: usize) -> Sql {
+        if !self.body && self.dice.chance(4) {
+            return self.telling(scope);
+        }
         let ty = Ty::scalar(self.dice);
         let left = self.value(ty, scope, depth);
         match self.dice.below(14) {
@@ -368,6 +379,19 @@ impl Gen<'_> {
                 ]
             }
             _ => self.leaf(Ty::Bool, scope),
+        }
+    }
+
+    /// A call that tells the client what it sees.
+    fn telling(&mut self, scope: &Rc<Scope>) -> Sql {
+        self.traits.tells = true;
+        let (left, right) = (self.leaf(Ty::Text, scope), self.leaf(Ty::Text, scope));
+        match self.dice.below(5) {
+            0 => sql!["tell_volatile(", left, ")"],
+            1 => sql!["tell_stable(", left, ")"],
+            2 => sql!["tell_immutable(", left, ")"],
+            3 => sql![left, " =?= ", right],
+            _ => sql![left, " <?< ", right],
         }
     }
 

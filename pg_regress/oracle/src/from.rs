@@ -20,6 +20,8 @@ pub struct Item {
     pub denied: Vec<(String, Ty)>,
     /// Whether its whole row can be named.
     pub whole_row: bool,
+    /// The relation it reads directly.
+    pub source: Option<String>,
     /// Its identifying column.
     pub key: bool,
     /// Whether it is a relation by name, so that its columns' names are the pool's.
@@ -191,6 +193,7 @@ impl Gen<'_> {
             columns,
             denied: rel.denied.clone(),
             whole_row: rel.can.whole_row,
+            source: Some(rel.sql.clone()),
             key: rel.can.key,
             table: !rel.can.function,
         }
@@ -234,6 +237,7 @@ fn derived(sql: Sql, alias: String, columns: Vec<(String, Ty)>) -> Item {
         columns,
         denied: Vec::new(),
         whole_row: true,
+        source: None,
         key: false,
         table: false,
     }
@@ -265,6 +269,11 @@ pub fn scope_of(items: &[Item], outer: Option<Rc<Scope>>) -> Scope {
                 sql: format!("{}.{name}", item.alias),
                 bare,
                 ty: *ty,
+                source: item
+                    .source
+                    .clone()
+                    .filter(|_| !name.contains("::"))
+                    .map(|source| (source, name.clone())),
             });
         }
         scope.denied.extend(
@@ -273,7 +282,7 @@ pub fn scope_of(items: &[Item], outer: Option<Rc<Scope>>) -> Scope {
                 .map(|(name, ty)| (format!("{}.{name}", item.alias), *ty)),
         );
         if item.whole_row {
-            scope.rows.push(item.alias.clone());
+            scope.rows.push((item.alias.clone(), item.denied.is_empty()));
         }
     }
     scope.keys = items

@@ -7,19 +7,21 @@ use std::collections::BTreeSet;
 use crate::decide::{Decision, Rights};
 use crate::schema::{Column, Shape, Table};
 use crate::types::{ident, idents};
-use crate::world::World;
+use crate::view::Object;
+use crate::world::{Level, Reading, World, unquoted};
 
 /// The schema of the copy for a subject.
 pub fn schema(subject: usize) -> String {
     format!("copy_u{}", subject + 1)
 }
 
-/// The schema of what bodies read for a subject with some rights.
-fn inner_schema(subject: usize, rights: Rights) -> String {
-    match rights {
-        Rights::Exempt => format!("inner_u{}", subject + 1),
-        Rights::Of(owner) => format!("inner_u{}_as_u{}", subject + 1, owner + 1),
-    }
+/// The schema of what bodies read for a subject at a level.
+fn inner_schema(subject: usize, level: Level) -> String {
+    let name = |rights: Rights| match rights {
+        Rights::Exempt => "exempt".to_string(),
+        Rights::Of(owner) => format!("u{}", owner + 1),
+    };
+    format!("inner_u{}_{}_{}", subject + 1, name(level.reader), name(level.current))
 }
 
 /// What is wrong on purpose, to see whether anybody notices.
@@ -42,64 +44,106 @@ pub const FLAWS: [Flaw; 4] = [Flaw::Filter, Flaw::Mask, Flaw::Column, Flaw::Exem
 
 /// The statements that make the copy for a subject.
 pub fn build(world: &World, subject: usize, flaw: Flaw) -> Vec<String> {
-    let top = schema(subject);
-    let mut all = vec![format!("CREATE SCHEMA {top}")];
-    copy_tables(world, subject, Rights::Of(subject), &top, false, flaw, &mut all);
+    let (top, level) = (schema(subject), Level::top(subject));
+    let objects = world.objects();
     let mut inner = BTreeSet::new();
-    let views = world.views.iter().map(|view| world.view_rights(subject, view));
-    let functions = world
-        .functions
-        .iter()
-        .map(|function| world.function_rights(subject, function));
-    inner.extend(views.chain(functions));
-    for rights in inner {
-        let name = inner_schema(subject, rights);
+    let mut open = vec![level];
+    while let Some(level) = open.pop() {
+        let inside = objects.iter().map(|object| world.inside(*object, level));
+        open.extend(inside.filter(|inside| inner.insert(*inside)));
+    }
+    let mut all = vec![format!("CREATE SCHEMA {top}")];
+    copy_tables(world, subject, level.reader, &top, false, flaw, &mut all);
+    for level in &inner {
+        let name = inner_schema(subject, *level);
         all.push(format!("CREATE SCHEMA {name}"));
-        copy_tables(world, subject, rights, &name, true, flaw, &mut all);
+        copy_tables(world, subject, level.reader, &name, true, flaw, &mut all);
     }
-    for view in &world.views {
-        let rights = world.view_rights(subject, view);
-        let decision = world.view_decision(subject, view);
-        if decision.hidden || world.refuses(subject, rights, &view.reads) {
-            continue;
-        }
-        if updatable(world, subject, view.name.as_str()) {
-            all.push(view.ddl(&top, &top));
-            continue;
-        }
-        let inner = inner_schema(subject, rights);
-        all.push(view.ddl(&inner, &inner));
-        let list: Vec<String> = view
-            .columns
+    for object in objects {
+        // What stands inside is the same for several users of the object.
+        let bodies: BTreeSet<Level> = inner
             .iter()
-            .map(|(name, ty)| (name, name.trim_matches('"').replace("\"\"", "\""), ty))
-            .filter(|(_, plain, _)| !decision.denied.contains(plain))
-            .map(|(name, plain, ty)| match decision.masks.get(&plain) {
-                Some(mask) => format!("({mask})::{} AS {name}", ty.name()),
-                None => name.clone(),
-            })
+            .chain([&level])
+            .map(|level| world.inside(object, *level))
             .collect();
-        let filter = conjunction(&decision);
-        all.push(format!(
-            "CREATE VIEW {top}.{0} AS SELECT {1} FROM {inner}.{0}{filter}",
-            view.name,
-            list.join(", ")
-        ));
-    }
-    for function in &world.functions {
-        let rights = world.function_rights(subject, function);
-        if !world.refuses(subject, rights, &function.reads) {
-            all.push(function.ddl(&top, &inner_schema(subject, rights)));
+        for body in bodies {
+            if let (Object::View(view), Reading::Works) = (object, world.reading(subject, body, object.reads())) {
+                let name = inner_schema(subject, body);
+                all.push(view.ddl(&name, &name, "__body"));
+            }
         }
+        for level in &inner {
+            copy_object(
+                world,
+                subject,
+                *level,
+                object,
+                &inner_schema(subject, *level),
+                true,
+                &mut all,
+            );
+        }
+        copy_object(world, subject, level, object, &top, false, &mut all);
     }
     all
 }
 
+/// A view or a function as it looks at a level.
+fn copy_object(
+    world: &World,
+    subject: usize,
+    level: Level,
+    object: Object<'_>,
+    schema: &str,
+    inner: bool,
+    all: &mut Vec<String>,
+) {
+    let inside = world.inside(object, level);
+    if world.reading(subject, inside, object.reads()) != Reading::Works {
+        return;
+    }
+    let inside = inner_schema(subject, inside);
+    let view = match object {
+        Object::Function(function) => return all.push(function.ddl(schema, &inside)),
+        Object::View(view) => view,
+    };
+    let decision = world.view_decision(subject, level.reader, view);
+    if decision.hidden {
+        return;
+    }
+    if !inner && updatable(world, subject, &view.name) {
+        return all.push(view.ddl(schema, schema, ""));
+    }
+    let list: Vec<String> = view
+        .columns
+        .iter()
+        .map(|(name, ty)| (name, unquoted(name), ty))
+        .filter(|(_, plain, _)| inner || !decision.denied.contains(plain))
+        .map(|(name, plain, ty)| match decision.masks.get(&plain) {
+            _ if decision.denied.contains(&plain) => format!("NULL::{} AS {name}", ty.name()),
+            Some(mask) => format!("({mask})::{} AS {name}", ty.name()),
+            None => name.clone(),
+        })
+        .collect();
+    let (name, filter) = (&view.name, conjunction(&decision));
+    all.push(format!(
+        "CREATE VIEW {schema}.{name} AS SELECT {} FROM {inside}.{name}__body AS {name}{filter}",
+        list.join(", ")
+    ));
+}
+
+/// The schemas that the copies of a subject may take.
+pub fn schemas(world: &World, subject: usize) -> Vec<String> {
+    let readers = (0..world.users.len()).map(Rights::Of).chain([Rights::Exempt]);
+    let levels = readers.flat_map(|reader| {
+        [Rights::Exempt, Rights::Of(subject)].map(|current| inner_schema(subject, Level { reader, current }))
+    });
+    levels.chain([schema(subject)]).collect()
+}
+
 /// The statement that removes the copies of a subject.
 pub fn remove(world: &World, subject: usize) -> String {
-    let mut names = vec![schema(subject), inner_schema(subject, Rights::Exempt)];
-    names.extend((0..world.users.len()).map(|owner| inner_schema(subject, Rights::Of(owner))));
-    format!("DROP SCHEMA IF EXISTS {} CASCADE", names.join(", "))
+    format!("DROP SCHEMA IF EXISTS {} CASCADE", schemas(world, subject).join(", "))
 }
 
 /// Whether DML through the view means the same on both sides: no policy names it and the subject sees its columns.
@@ -115,7 +159,7 @@ pub fn updatable(world: &World, subject: usize, view: &str) -> bool {
         .columns
         .iter()
         .all(|(name, _)| !own.denied.iter().any(|denied| ident(denied) == *name));
-    world.view_decision(subject, view) == Decision::default() && !own.hidden && shown
+    world.view_decision(subject, Rights::Of(subject), view) == Decision::default() && !own.hidden && shown
 }
 
 #[allow(clippy::too_many_arguments)]

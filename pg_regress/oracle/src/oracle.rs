@@ -1,19 +1,26 @@
 //! Builds a world in the database, asks every question twice and compares.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use postgres::Client;
 
 use crate::compare::{Verdict, compare};
 use crate::dice::Dice;
-use crate::dml::{Write, targets};
+use crate::dml::Write;
 use crate::mirror::{self, Flaw};
 use crate::query::Query;
 use crate::schema::SCHEMA;
 use crate::scope::Gen;
 use crate::session::{Mode, Outcome, Server, simple};
 use crate::stats::Stats;
+use crate::target::targets;
+use crate::tell::{self, Told};
 use crate::world::World;
+
+/// SQLSTATE of a division by zero.
+const DIVISION_BY_ZERO: &str = "22012";
+/// What is different when a function of the subject saw what it must not.
+const TOLD: &str = "a function of the subject was told of a hidden row or value";
 
 /// How the subject's identity comes about.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +31,8 @@ pub enum Identity {
     Authorization,
     /// A superuser's SET ROLE.
     Role,
+    /// A connection of its own that did SET ROLE to a group.
+    Member,
 }
 
 /// One question: who asks what, and how.
@@ -56,6 +65,12 @@ pub struct Oracle {
     pub stats: Stats,
     /// The server's major version.
     pub major: u32,
+    /// What subjects' functions told.
+    told: Told,
+    /// By subject, the marks of rows that it may see.
+    marks: Vec<HashSet<String>>,
+    /// The only subject whose copies are built, where there is but one question to ask.
+    pub only: Option<usize>,
     /// What is wrong with the copies.
     pub flaw: Flaw,
     /// Ask the copy twice instead of the governed tables: whether the generator's questions have one answer.
@@ -65,12 +80,14 @@ pub struct Oracle {
 impl Oracle {
     /// Connects to the scratch database.
     pub fn new(server: Server, flaw: Flaw, copy_only: bool) -> Result<Oracle, String> {
-        let connect = |path: &str| {
-            server
-                .connect(&server.user, &server.dbname, path)
-                .map_err(|e| e.to_string())
-        };
-        let (admin, mut reference) = (connect(SCHEMA)?, connect("pg_catalog")?);
+        let told = Told::default();
+        let text = |error: postgres::Error| error.to_string();
+        let admin = server
+            .connect_listening(&server.user, &server.dbname, SCHEMA, told.listener())
+            .map_err(text)?;
+        let mut reference = server
+            .connect(&server.user, &server.dbname, "pg_catalog")
+            .map_err(text)?;
         let major = major(&mut reference)?;
         Ok(Oracle {
             server,
@@ -79,6 +96,9 @@ impl Oracle {
             logins: HashMap::new(),
             stats: Stats::default(),
             major,
+            told,
+            marks: Vec::new(),
+            only: None,
             flaw,
             copy_only,
         })
@@ -87,6 +107,7 @@ impl Oracle {
     /// Builds the world, its policies and everybody's copy.
     pub fn build(&mut self, world: &World) -> Result<(), String> {
         self.clear(world)?;
+        self.execute(&tell::functions())?;
         self.execute(&world.build())?;
         if self.copy_only {
             return self.refresh(world).map(|()| self.stats.worlds += 1);
@@ -101,19 +122,21 @@ impl Oracle {
             let exempt = |user: &crate::policy::User| format!("SELECT betweenrows.exempt_role('{}')", user.name);
             self.execute(&world.users.iter().map(exempt).collect::<Vec<_>>())?;
         }
-        for subject in 0..world.users.len() {
-            self.execute(&mirror::build(world, subject, self.flaw))?;
-        }
         self.stats.worlds += 1;
-        Ok(())
+        self.refresh(world)
     }
 
     /// Builds everybody's copy anew, after policies changed.
     pub fn refresh(&mut self, world: &World) -> Result<(), String> {
-        for subject in 0..world.users.len() {
-            self.execute(&[mirror::remove(world, subject)])?;
-            self.execute(&mirror::build(world, subject, self.flaw))?;
+        let only = self.only;
+        for subject in (0..world.users.len()).filter(|subject| only.is_none_or(|only| only == *subject)) {
+            let mut statements = vec![mirror::remove(world, subject)];
+            statements.extend(mirror::build(world, subject, self.flaw));
+            self.execute(&statements)?;
         }
+        self.marks = (0..world.users.len())
+            .map(|subject| self.visible_marks(world, subject))
+            .collect();
         Ok(())
     }
 
@@ -153,14 +176,23 @@ impl Oracle {
     }
 
     /// A random question.
-    pub fn question(dice: &mut Dice, world: &World) -> Question {
+    pub fn question(dice: &mut Dice, world: &World, major: u32) -> Question {
         let subject = dice.below(world.users.len());
         let rels = world.relations(subject);
-        let identity = [Identity::Login, Identity::Authorization, Identity::Role][dice.weighted(&[6, 3, 1])];
+        let identities = [
+            Identity::Login,
+            Identity::Authorization,
+            Identity::Role,
+            Identity::Member,
+        ];
+        let identity = match identities[dice.weighted(&[12, 6, 2, 2])] {
+            Identity::Member if world.users[subject].groups.is_empty() => Identity::Login,
+            identity => identity,
+        };
         let settings = planner_settings(dice);
         if dice.chance(18) {
             let targets = targets(world, subject);
-            if let Some((query, write)) = Gen::new(dice, &rels).write(&targets) {
+            if let Some((query, write)) = Gen::new(dice, &rels).on(major).write(&targets) {
                 let identity = if definer(world, &query) {
                     Identity::Authorization
                 } else {
@@ -187,10 +219,10 @@ impl Oracle {
         if mode.nested() && (typeless || query.traits.top_only || query.traits.locks) {
             mode = Mode::Simple;
         }
-        let calls = world
-            .functions
-            .iter()
-            .any(|function| query.traits.reads.contains(&function.name));
+        if query.traits.simple_only {
+            mode = Mode::Simple;
+        }
+        let calls = !world.functions(query.traits.reads.iter()).is_empty();
         // Of the rewritten text only the statement itself is governed, not what the functions in it do.
         // Nor has SQL text a way to say "the row, NULL if there is none" of a subquery in the place of a relation.
         let unspeakable = query.traits.hidden > 0 || query.traits.refused || query.traits.rows || calls;
@@ -210,8 +242,42 @@ impl Oracle {
         }
     }
 
-    /// Asks both sides.
+    /// Asks both sides, and listens to what the subject's functions tell.
     pub fn ask(&mut self, world: &World, question: &Question) -> (Verdict, Outcome, Outcome) {
+        self.told.marks();
+        let (verdict, governed, copy) = self.ask_both(world, question);
+        let told = self.told.marks();
+        // A rewritten query's text has lost the barriers that the query itself has.
+        let careful = question.mode != Mode::Rewritten && !self.copy_only;
+        let secrets: Vec<&String> = told.difference(&self.marks[question.subject]).collect();
+        if careful && !secrets.is_empty() && !matches!(verdict, Verdict::Different(_)) {
+            return (Verdict::Different(TOLD.to_string()), governed, copy);
+        }
+        let verdict = self.excuse(question, verdict, &governed, &copy);
+        (verdict, governed, copy)
+    }
+
+    /// A division by zero is no mismatch when some row that the subject may see can cause it: who evaluates what first
+    /// is open. If only a hidden row can, it is.
+    fn excuse(&mut self, question: &Question, verdict: Verdict, governed: &Outcome, copy: &Outcome) -> Verdict {
+        let divisions = &question.query.traits.divisions;
+        if !matches!(verdict, Verdict::Different(_)) || divisions.is_empty() {
+            return verdict;
+        }
+        if copy.code() == Some(DIVISION_BY_ZERO) {
+            return Verdict::Skipped;
+        }
+        if governed.code() != Some(DIVISION_BY_ZERO) {
+            return verdict;
+        }
+        let visible = divisions.iter().any(|(relation, column, number)| {
+            let query = format!("SELECT FROM {relation} WHERE {column} = {number} LIMIT 1");
+            matches!(simple(&mut self.reference, &query), Outcome::Rows { rows, .. } if !rows.is_empty())
+        });
+        if visible { Verdict::Skipped } else { verdict }
+    }
+
+    fn ask_both(&mut self, world: &World, question: &Question) -> (Verdict, Outcome, Outcome) {
         if let Some(write) = &question.write {
             return self.ask_write(world, question, write);
         }
@@ -224,7 +290,7 @@ impl Oracle {
         };
         simple(
             &mut self.reference,
-            &format!("SET search_path = {}", mirror::schema(question.subject)),
+            &format!("SET search_path = {}, public", mirror::schema(question.subject)),
         );
         let copy = mode.run(&mut self.reference, &text, types, "");
         let verdict = compare(
@@ -244,7 +310,7 @@ impl Oracle {
             let path = mirror::schema(question.subject);
             simple(
                 &mut self.admin,
-                &format!("{} SET search_path = {path}", settings(&question.settings)),
+                &format!("{} SET search_path = {path}, public", settings(&question.settings)),
             );
             let mode = if question.mode == Mode::Rewritten {
                 Mode::Simple
@@ -258,7 +324,7 @@ impl Oracle {
         if question.mode == Mode::Rewritten {
             return self.rewritten(user, text);
         }
-        let login = question.identity == Identity::Login;
+        let login = matches!(question.identity, Identity::Login | Identity::Member);
         let client = match login {
             true => match self.login(question.subject, user) {
                 Ok(client) => client,
@@ -266,12 +332,7 @@ impl Oracle {
             },
             false => &mut self.admin,
         };
-        let mut before = settings(&question.settings);
-        match question.identity {
-            Identity::Login => {}
-            Identity::Authorization => before.push_str(&format!("SET SESSION AUTHORIZATION {user};")),
-            Identity::Role => before.push_str(&format!("SET ROLE {user};")),
-        }
+        let before = settings(&question.settings) + &become_subject(world, question);
         if !before.is_empty()
             && let failed @ (Outcome::Lost(_) | Outcome::Failure { .. }) = simple(client, &before)
         {
@@ -279,7 +340,7 @@ impl Oracle {
         }
         let outcome = question.mode.run(client, text, types, user);
         let after = if login {
-            "RESET ALL"
+            "RESET ROLE; RESET ALL"
         } else {
             "RESET ROLE; RESET SESSION AUTHORIZATION; RESET ALL"
         };
@@ -309,7 +370,7 @@ impl Oracle {
         if !self.logins.contains_key(&subject) {
             let client = self
                 .server
-                .connect(user, &self.server.dbname, SCHEMA)
+                .connect_listening(user, &self.server.dbname, SCHEMA, self.told.listener())
                 .map_err(|error| error.to_string())?;
             self.logins.insert(subject, client);
         }
@@ -320,7 +381,11 @@ impl Oracle {
     fn reconnect(&mut self) -> Result<Client, String> {
         let mut last = String::new();
         for _ in 0..200 {
-            match self.server.connect(&self.server.user, &self.server.dbname, SCHEMA) {
+            let listener = self.told.listener();
+            match self
+                .server
+                .connect_listening(&self.server.user, &self.server.dbname, SCHEMA, listener)
+            {
                 Ok(client) => return Ok(client),
                 Err(error) => last = error.to_string(),
             }
@@ -338,13 +403,34 @@ fn major(client: &mut Client) -> Result<u32, String> {
     Ok(row.get::<_, i32>(0).unsigned_abs())
 }
 
+/// The statements that make a session the subject's.
+pub fn become_subject(world: &World, question: &Question) -> String {
+    let user = &world.users[question.subject];
+    let barrier = if world.barrier_always { "always" } else { "adaptive" };
+    match question.identity {
+        Identity::Login => String::new(),
+        Identity::Member => user
+            .groups
+            .first()
+            .map(|group| format!("SET ROLE {group};"))
+            .unwrap_or_default(),
+        Identity::Authorization => {
+            format!(
+                "SET betweenrows.barrier = '{barrier}'; SET SESSION AUTHORIZATION {};",
+                user.name
+            )
+        }
+        Identity::Role => format!("SET betweenrows.barrier = '{barrier}'; SET ROLE {};", user.name),
+    }
+}
+
 /// Whether the query calls a superuser's SECURITY DEFINER function. Under a superuser's SET ROLE both the session user and
 /// the function's owner are exempt, so that nobody is left to be the subject inside; only a real session user stays one.
 fn definer(world: &World, query: &Query) -> bool {
     world
-        .functions
+        .functions(query.traits.reads.iter())
         .iter()
-        .any(|function| function.definer && query.traits.reads.contains(&function.name))
+        .any(|function| function.definer)
 }
 
 /// Planner switches to turn off, now and then.

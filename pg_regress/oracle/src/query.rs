@@ -74,7 +74,11 @@ impl Gen<'_> {
         self.traits.top_only = true;
         let (from, scope) = self.from(None, 1);
         let text = match self.dice.below(8) {
-            0 if !scope.rows.is_empty() => sql!["SELECT ", self.row(&scope), " FROM ", from],
+            0 if !scope.rows.is_empty() => {
+                let row = self.row(&scope);
+                self.traits.simple_only = true;
+                sql!["SELECT ", row, " FROM ", from]
+            }
             1 => sql!["SELECT *, ", self.value(Ty::Int, &scope, 1), " AS extra FROM ", from],
             2 => {
                 let where_clause = self.where_clause(&scope, 2);
@@ -143,6 +147,7 @@ impl Gen<'_> {
                 columns: rel.columns.clone(),
                 denied: rel.denied.clone(),
                 whole_row: false,
+                source: Some(rel.sql.clone()),
                 key: rel.can.key,
                 table: true,
             });

@@ -178,6 +178,7 @@ impl Column {
             return "NULL".to_string();
         }
         match self.name.as_str() {
+            "tag" => "NULL".to_string(),
             "org" => quote(dice.pick(&TENANTS)),
             "ref" => dice.between(1, 40).to_string(),
             _ => self.ty.literal(dice),
@@ -238,7 +239,11 @@ fn base(dice: &mut Dice, name: String, next_id: &mut usize) -> Table {
         columns.push(Column::new("ref", Ty::Int, "integer"));
     }
     columns.push(Column::new("id", Ty::Int, "integer"));
-    for column in columns.iter_mut().filter(|column| column.name != "id") {
+    columns.push(Column::new("tag", Ty::Text, "text"));
+    for column in columns
+        .iter_mut()
+        .filter(|column| !matches!(column.name.as_str(), "id" | "tag"))
+    {
         if dice.chance(20) {
             column.default = Some(column.value(dice));
         }
@@ -296,6 +301,8 @@ fn rows(dice: &mut Dice, table: &Table, count: usize, next_id: &mut usize) -> Ve
     let row = |id: usize, dice: &mut Dice| {
         let value = |column: &Column, dice: &mut Dice| match column.name.as_str() {
             "id" => id.to_string(),
+            // Two rows each, so that statistics know the most common ones.
+            "tag" => quote(format!("tag-{}", id / 2)),
             _ => column.value(dice),
         };
         table.stored().map(|column| value(column, dice)).collect()

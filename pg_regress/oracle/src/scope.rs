@@ -50,6 +50,8 @@ pub struct Ref {
     pub bare: Option<String>,
     /// Its type.
     pub ty: Ty,
+    /// The relation and the column it is read from, where it is a relation's column.
+    pub source: Option<(String, String)>,
 }
 
 /// The names of one query level.
@@ -57,8 +59,9 @@ pub struct Ref {
 pub struct Scope {
     /// Values.
     pub refs: Vec<Ref>,
-    /// Aliases whose whole row can be named.
-    pub rows: Vec<String>,
+    /// Aliases whose whole row can be named, and whether that has all columns of the relation: if not, it only has none
+    /// but visible ones at level 0.
+    pub rows: Vec<(String, bool)>,
     /// Columns of the level's relations that do not exist for the subject, qualified.
     pub denied: Vec<(String, Ty)>,
     /// `alias.id` of each FROM item, where that identifies its row.
@@ -91,6 +94,13 @@ pub struct Traits {
     pub hidden: usize,
     /// It read a view or function that refuses.
     pub refused: bool,
+    /// Divisions it makes: by a column of a relation less a number.
+    pub divisions: Vec<(String, String, usize)>,
+    /// It calls functions that tell what they see.
+    pub tells: bool,
+    /// A row with hidden columns goes to the client: only where nothing depends on its type does it have none but visible
+    /// ones.
+    pub simple_only: bool,
     /// It named whole rows.
     pub rows: bool,
     /// It takes row locks.
@@ -117,6 +127,8 @@ pub struct Gen<'a> {
     pub wrong: usize,
     /// Whether only immutable things and no level-0-only names may be used (bodies of views and functions).
     pub body: bool,
+    /// The server's major version, for what older ones do not have.
+    pub major: u32,
 }
 
 impl<'a> Gen<'a> {
@@ -131,7 +143,13 @@ impl<'a> Gen<'a> {
             plain_names: Vec::new(),
             wrong: 12,
             body: false,
+            major: 15,
         }
+    }
+
+    /// The same for a server of this major version.
+    pub fn on(self, major: u32) -> Self {
+        Gen { major, ..self }
     }
 
     /// A new name.
@@ -175,6 +193,9 @@ impl<'a> Gen<'a> {
             self.traits.top_only = true;
             return Some(Sql::from(&self.dice.pick(&denied).0));
         }
+        if !self.body && self.dice.below(1000) < self.wrong / 4 {
+            return self.misspelt(scope);
+        }
         let own = scope.of(ty);
         if let Some(outer) = &scope.outer
             && (own.is_empty() || self.dice.chance(20))
@@ -186,16 +207,54 @@ impl<'a> Gen<'a> {
             return None;
         }
         let found = *self.dice.pick(&own);
-        Some(match &found.bare {
-            Some(bare) if self.dice.chance(30) => Sql::from(bare),
+        Some(match (&found.bare, &found.source) {
+            (Some(bare), _) if self.dice.chance(30) => Sql::from(bare),
+            (_, Some((_, column))) if !self.body && self.dice.chance(3) => {
+                let alias = found.sql.strip_suffix(&format!(".{column}")).unwrap_or_default();
+                match scope.rows.iter().any(|(row, _)| row == alias) {
+                    true => Sql::from(format!("({alias}).{column}")),
+                    false => Sql::from(&found.sql),
+                }
+            }
             _ => Sql::from(&found.sql),
         })
     }
 
+    /// A name that nobody has, though it looks like one that exists or is hidden: the error must not tell.
+    fn misspelt(&mut self, scope: &Scope) -> Option<Sql> {
+        let hidden = scope.denied.iter().map(|(name, _)| name);
+        let names: Vec<&String> = hidden
+            .chain(scope.refs.iter().filter(|r| r.source.is_some()).map(|r| &r.sql))
+            .collect();
+        let plain: Vec<&String> = names.into_iter().filter(|name| !name.contains(['"', ':'])).collect();
+        if plain.is_empty() {
+            return None;
+        }
+        self.traits.hidden += 1;
+        self.traits.top_only = true;
+        Some(Sql::from(format!("{}x", self.dice.pick(&plain))))
+    }
+
+    /// A column of one of the level's relations, with its place in the catalog.
+    pub fn column(&mut self, ty: Ty, scope: &Scope) -> Option<(String, (String, String))> {
+        let own: Vec<_> = scope
+            .of(ty)
+            .into_iter()
+            .filter_map(|r| Some((r.sql.clone(), r.source.clone()?)))
+            .collect();
+        if own.is_empty() {
+            None
+        } else {
+            Some(self.dice.pick(&own).clone())
+        }
+    }
+
     /// A whole row of the level.
     pub fn row(&mut self, scope: &Scope) -> Sql {
+        let (alias, complete) = self.dice.pick(&scope.rows).clone();
         self.traits.rows = true;
-        Sql::from(self.dice.pick(&scope.rows))
+        self.traits.top_only |= !complete;
+        Sql::from(alias)
     }
 
     fn outer_reference(&mut self, ty: Ty, scope: &Rc<Scope>) -> Option<Sql> {

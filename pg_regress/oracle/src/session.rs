@@ -25,7 +25,19 @@ pub struct Server {
 impl Server {
     /// A connection as `user` that finds unqualified names in `search_path`.
     pub fn connect(&self, user: &str, dbname: &str, search_path: &str) -> Result<Client, postgres::Error> {
+        self.connect_listening(user, dbname, search_path, |_| {})
+    }
+
+    /// As [`Server::connect`], with somebody who listens to notices.
+    pub fn connect_listening(
+        &self,
+        user: &str,
+        dbname: &str,
+        search_path: &str,
+        listener: impl Fn(postgres::error::DbError) + Send + Sync + 'static,
+    ) -> Result<Client, postgres::Error> {
         let mut config = Config::new();
+        config.notice_callback(listener);
         config
             .host(&self.host)
             .port(self.port)
@@ -33,7 +45,7 @@ impl Server {
             .dbname(dbname)
             .application_name("oracle");
         config.options(&format!(
-            "-c search_path={search_path} -c statement_timeout=10s -c jit=off"
+            "-c search_path={search_path},public -c statement_timeout=10s -c jit=off"
         ));
         config.connect(NoTls)
     }

@@ -2,8 +2,9 @@
 
 use crate::compare::Verdict;
 use crate::mirror;
-use crate::oracle::{Identity, Oracle, Question, settings};
+use crate::oracle::{Identity, Oracle, Question, become_subject, settings};
 use crate::session::{Mode, Outcome};
+use crate::tell;
 use crate::world::World;
 
 /// A disagreement.
@@ -22,6 +23,13 @@ pub struct Mismatch {
 impl Oracle {
     /// The mismatch as small as it gets, with the world that shows it; if a world built anew does not show it, as it is.
     pub fn shrink(&mut self, world: &World, found: Mismatch) -> (World, Mismatch, bool) {
+        self.only = Some(found.question.subject);
+        let shrunk = self.shrink_all(world, found);
+        self.only = None;
+        shrunk
+    }
+
+    fn shrink_all(&mut self, world: &World, found: Mismatch) -> (World, Mismatch, bool) {
         let mut world = world.clone();
         let Some(mut found) = self.again(&world, &found.question, &found) else {
             return (world, found, false);
@@ -202,20 +210,24 @@ pub fn script(world: &World, found: &Mismatch) -> String {
     let text = found.question.query.sql.to_string();
     let types = found.question.query.types.as_deref();
     let mode = found.question.mode;
-    let barrier = if world.barrier_always {
-        "SET betweenrows.barrier = 'always';\n"
-    } else {
-        ""
-    };
     let identity = match found.question.identity {
         _ if mode == Mode::Rewritten => String::new(),
-        Identity::Role => format!("SET ROLE {user};\n"),
-        _ => format!("SET SESSION AUTHORIZATION {user};\n"),
+        Identity::Login => format!("SET SESSION AUTHORIZATION {user};"),
+        Identity::Member => format!(
+            "SET SESSION AUTHORIZATION {user}; {}",
+            become_subject(world, &found.question)
+        ),
+        _ => become_subject(world, &found.question),
     };
     format!(
-        "-- ---- the world\nCREATE EXTENSION betweenrows;\n{}{}-- ---- what the subject may see\n{}\
-         -- ---- the question ({mode:?})\n{barrier}{identity}SET search_path = app;\n{}\n{}\
-         -- ---- the same over the copy\nRESET ROLE; RESET SESSION AUTHORIZATION; SET search_path = {};\n{text};\n",
+        "-- ---- the world\nCREATE EXTENSION betweenrows;\n{}{}{}-- ---- what the subject may see\n{}\
+         -- ---- the question ({mode:?})\n{identity}\nSET search_path = app, public;\n{}\n{}\
+         -- ---- the same over the copy\nRESET ROLE; RESET SESSION AUTHORIZATION; SET search_path = {}, public;\n{text};\n",
+        if found.question.query.traits.tells {
+            lines(tell::functions())
+        } else {
+            String::new()
+        },
         lines(world.build()),
         lines(world.govern()),
         lines(mirror::build(world, subject, mirror::Flaw::None)),

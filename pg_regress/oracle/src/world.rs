@@ -2,12 +2,43 @@
 
 use crate::decide::{Decision, Generated, Rights, decide, lineage};
 use crate::dice::Dice;
+use crate::govern::policies;
 use crate::mirror::visible_key;
-use crate::policy::{Policy, Role, User, attribute, definitions, policies};
+use crate::policy::{Policy, Role, User, attribute, definitions};
 use crate::schema::{SCHEMA, Shape, Table, tables};
 use crate::scope::{Abilities, Rel};
 use crate::types::{ident, quote};
-use crate::view::{Function, View, functions, governed, views};
+use crate::view::{Function, Object, View, governed, objects};
+
+/// With whose rights something is read, and who the current user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Level {
+    /// Whose rights count for relations that the body names.
+    pub reader: Rights,
+    /// Whose rights count for functions with their caller's rights, and for `security_invoker` views.
+    pub current: Rights,
+}
+
+impl Level {
+    /// What the subject itself asks.
+    pub fn top(subject: usize) -> Level {
+        Level {
+            reader: Rights::Of(subject),
+            current: Rights::Of(subject),
+        }
+    }
+}
+
+/// What comes of reading something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reading {
+    /// Rows.
+    Works,
+    /// 42501: something below is hidden.
+    Refused,
+    /// 42501 if it comes to that.
+    Unclear,
+}
 
 /// Everything that a run of queries is about.
 #[derive(Debug, Clone)]
@@ -38,8 +69,7 @@ impl World {
         let tables = tables(dice);
         let roles = roles(dice, prefix);
         let users = users(dice, prefix, &roles);
-        let views = views(dice, &tables, users.len());
-        let functions = functions(dice, &tables);
+        let (views, functions) = objects(dice, &tables, users.len());
         let policies = policies(dice, &tables, &views, &users, &roles);
         let roots: Vec<usize> = (0..tables.len())
             .filter(|index| tables[*index].parent.is_none())
@@ -87,39 +117,57 @@ impl World {
         )
     }
 
-    /// What a subject sees of a view, over what the view shows to it.
-    pub fn view_decision(&self, subject: usize, view: &View) -> Decision {
-        let columns: Vec<String> = view
-            .columns
-            .iter()
-            .map(|(name, _)| name.trim_matches('"').replace("\"\"", "\""))
-            .collect();
-        decide(
-            self,
-            subject,
-            Rights::Of(subject),
-            std::slice::from_ref(&view.name),
-            &columns,
-            &[],
-        )
+    /// What a subject sees of a view that is read with these rights, over what the view shows to it.
+    pub fn view_decision(&self, subject: usize, rights: Rights, view: &View) -> Decision {
+        let columns: Vec<String> = view.columns.iter().map(|(name, _)| unquoted(name)).collect();
+        decide(self, subject, rights, std::slice::from_ref(&view.name), &columns, &[])
     }
 
-    /// With whose rights a view reads its tables when the subject asks.
-    pub fn view_rights(&self, subject: usize, view: &View) -> Rights {
-        match view.owner {
-            _ if view.options.contains("invoker") => Rights::Of(subject),
-            Some(owner) => Rights::Of(owner),
-            None => Rights::Exempt,
+    /// The rights inside a view's body, or a function's, that is used at some level.
+    pub fn inside(&self, object: Object<'_>, level: Level) -> Level {
+        match object {
+            Object::View(view) if view.options.contains("invoker") => Level {
+                reader: level.current,
+                ..level
+            },
+            Object::View(view) => Level {
+                reader: view.owner.map_or(Rights::Exempt, Rights::Of),
+                ..level
+            },
+            Object::Function(function) if function.definer => Level {
+                reader: Rights::Exempt,
+                current: Rights::Exempt,
+            },
+            Object::Function(_) => Level {
+                reader: level.current,
+                ..level
+            },
         }
     }
 
-    /// With whose rights a function reads its tables when the subject asks.
-    pub fn function_rights(&self, subject: usize, function: &Function) -> Rights {
-        if function.definer {
-            Rights::Exempt
-        } else {
-            Rights::Of(subject)
+    /// The views and functions in the order in which they were made.
+    pub fn objects(&self) -> Vec<Object<'_>> {
+        let mut all: Vec<Object<'_>> = self.views.iter().map(Object::View).collect();
+        all.extend(self.functions.iter().map(Object::Function));
+        all.sort_by_key(Object::number);
+        all
+    }
+
+    /// The functions that reading these relations may call, at any depth.
+    pub fn functions<'a>(&'a self, reads: impl Iterator<Item = &'a String>) -> Vec<&'a Function> {
+        let objects = self.objects();
+        let mut found = Vec::new();
+        let mut open: Vec<&String> = reads.collect();
+        while let Some(name) = open.pop() {
+            if let Some(object) = objects.iter().find(|object| object.name() == name) {
+                open.extend(object.reads());
+                found.extend(match object {
+                    Object::Function(function) => Some(*function),
+                    Object::View(_) => None,
+                });
+            }
         }
+        found
     }
 
     /// A table by name.
@@ -127,13 +175,30 @@ impl World {
         self.tables.iter().find(|table| table.name == name)
     }
 
-    /// Whether one of the tables is hidden from the subject when read with these rights.
-    pub fn refuses(&self, subject: usize, rights: Rights, reads: &[String]) -> bool {
-        let hidden = |name: &String| {
-            self.table(name)
-                .is_some_and(|t| self.decision(subject, rights, t).hidden)
+    /// What comes of reading these relations at a level.
+    pub fn reading(&self, subject: usize, level: Level, reads: &[String]) -> Reading {
+        reads
+            .iter()
+            .map(|name| self.reading_one(subject, level, name))
+            .max()
+            .unwrap_or(Reading::Works)
+    }
+
+    fn reading_one(&self, subject: usize, level: Level, name: &str) -> Reading {
+        if let Some(table) = self.table(name) {
+            let hidden = self.decision(subject, level.reader, table).hidden;
+            return if hidden { Reading::Refused } else { Reading::Works };
+        }
+        let Some(object) = self.objects().into_iter().find(|object| object.name() == name) else {
+            return Reading::Works;
         };
-        reads.iter().any(hidden)
+        let inside = self.reading(subject, self.inside(object, level), object.reads());
+        match object {
+            Object::View(view) if self.view_decision(subject, level.reader, view).hidden => Reading::Refused,
+            // A function refuses when it is called, and not every plan calls it.
+            Object::Function(_) if inside == Reading::Refused => Reading::Unclear,
+            _ => inside,
+        }
     }
 
     /// The relations as a subject sees them.
@@ -152,7 +217,7 @@ impl World {
                     table: stored,
                     only: inherits,
                     key: visible_key(self, subject, table),
-                    whole_row: denied.is_empty(),
+                    whole_row: true,
                     function: false,
                 },
                 denied: denied.iter().map(|column| (ident(&column.name), column.ty)).collect(),
@@ -160,25 +225,31 @@ impl World {
                 refused: false,
             });
         }
+        let level = Level::top(subject);
         for view in &self.views {
-            let decision = self.view_decision(subject, view);
-            let gone = |name: &str| decision.denied.contains(&name.trim_matches('"').replace("\"\"", "\""));
+            let reading = self.reading(subject, self.inside(Object::View(view), level), &view.reads);
+            if reading == Reading::Unclear {
+                continue;
+            }
+            let decision = self.view_decision(subject, level.reader, view);
+            let gone = |name: &str| decision.denied.contains(&unquoted(name));
             let (denied, shown): (Vec<_>, Vec<_>) = view.columns.iter().cloned().partition(|(name, _)| gone(name));
             all.push(Rel {
                 sql: view.name.clone(),
                 name: view.name.clone(),
                 columns: shown,
                 can: Abilities {
-                    whole_row: denied.is_empty(),
+                    whole_row: true,
                     ..Abilities::default()
                 },
                 denied,
                 hidden: decision.hidden,
-                refused: self.refuses(subject, self.view_rights(subject, view), &view.reads),
+                refused: reading == Reading::Refused,
             });
         }
         for function in &self.functions {
-            if self.refuses(subject, self.function_rights(subject, function), &function.reads) {
+            let inside = self.inside(Object::Function(function), level);
+            if self.reading(subject, inside, &function.reads) != Reading::Works {
                 continue;
             }
             all.push(Rel {
@@ -215,11 +286,10 @@ impl World {
         }
         all.extend(self.tables.iter().flat_map(Table::ddl));
         all.extend(self.tables.iter().flat_map(Table::fill));
-        all.extend(self.views.iter().map(|view| governed(&view.ddl(SCHEMA, SCHEMA))));
         all.extend(
-            self.functions
+            self.objects()
                 .iter()
-                .map(|function| governed(&function.ddl(SCHEMA, SCHEMA))),
+                .map(|object| governed(&object.ddl(SCHEMA, SCHEMA))),
         );
         all.push(format!("GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA} TO PUBLIC"));
         for view in &self.views {
@@ -347,4 +417,9 @@ fn users(dice: &mut Dice, prefix: &str, roles: &[Role]) -> Vec<User> {
         all.push(user);
     }
     all
+}
+
+/// A name as the catalog has it.
+pub fn unquoted(name: &str) -> String {
+    name.trim_matches('"').replace("\"\"", "\"")
 }

@@ -3,9 +3,10 @@
 use postgres::Client;
 
 use crate::compare::{Verdict, compare};
-use crate::dml::{Expectation, Write, expectation};
+use crate::dml::Write;
+use crate::forecast::{Expectation, expectation};
 use crate::mirror;
-use crate::oracle::{Identity, Oracle, Question, settings};
+use crate::oracle::{Identity, Oracle, Question, become_subject, settings};
 use crate::session::{Mode, Outcome, simple};
 use crate::world::World;
 
@@ -17,6 +18,7 @@ struct Forecast {
     outcome: Outcome,
     after: Outcome,
     violations: bool,
+    doubts: bool,
 }
 
 impl Oracle {
@@ -35,6 +37,10 @@ impl Oracle {
         if let Some(code) = write.refused.filter(|_| !self.copy_only) {
             let verdict = match governed.code() {
                 Some(found) if found == code => Verdict::Refused(code.to_string()),
+                // A hidden name is refused first.
+                Some(found @ ("42703" | "42P01")) if question.query.traits.hidden > 0 => {
+                    Verdict::Refused(found.to_string())
+                }
                 _ => Verdict::Different(format!("must be refused with {code}")),
             };
             return (verdict, governed, Outcome::Lost("not asked".into()));
@@ -57,8 +63,12 @@ impl Oracle {
     ) -> (Outcome, Option<Outcome>) {
         let user = &world.users[question.subject].name;
         let copy_only = self.copy_only;
-        if question.identity == Identity::Login && !copy_only {
-            let before = format!("BEGIN; {}", settings(&question.settings));
+        if matches!(question.identity, Identity::Login | Identity::Member) && !copy_only {
+            let before = format!(
+                "BEGIN; {} {}",
+                settings(&question.settings),
+                become_subject(world, question)
+            );
             return match self.login(question.subject, user) {
                 Ok(client) => {
                     simple(client, &before);
@@ -69,10 +79,9 @@ impl Oracle {
                 Err(error) => (Outcome::Lost(error), None),
             };
         }
-        let become_subject = match question.identity {
-            _ if copy_only => format!("SET LOCAL search_path = {}", mirror::schema(question.subject)),
-            Identity::Role => format!("SET ROLE {user}"),
-            _ => format!("SET SESSION AUTHORIZATION {user}"),
+        let become_subject = match copy_only {
+            true => format!("SET LOCAL search_path = {}, public", mirror::schema(question.subject)),
+            false => become_subject(world, question),
         };
         simple(
             &mut self.admin,
@@ -91,7 +100,7 @@ impl Oracle {
 }
 
 fn forecast(client: &mut Client, copy: &str, text: &str, expected: &Expectation) -> Forecast {
-    simple(client, &format!("BEGIN; SET LOCAL search_path = {copy}"));
+    simple(client, &format!("BEGIN; SET LOCAL search_path = {copy}, public"));
     let count = |client: &mut Client, query: &str| match simple(client, query) {
         Outcome::Rows { rows, .. } => rows
             .first()
@@ -99,12 +108,16 @@ fn forecast(client: &mut Client, copy: &str, text: &str, expected: &Expectation)
             .is_some_and(|count| count != "0"),
         _ => false,
     };
-    let mut violations = expected.proposed.as_ref().is_some_and(|query| count(client, query));
+    // A write that is wrong is wrong in its source, too.
     simple(client, "SAVEPOINT before");
+    let mut violations = expected.proposed.as_ref().is_some_and(|query| count(client, query));
+    simple(client, "ROLLBACK TO before");
     let outcome = simple(client, text);
+    let mut doubts = false;
     let mut after = Outcome::Lost("the write failed".into());
     if matches!(outcome, Outcome::Rows { .. }) {
         violations |= count(client, &expected.violations);
+        doubts = count(client, &expected.doubts);
         after = simple(client, &expected.after);
     }
     simple(client, "ROLLBACK");
@@ -112,8 +125,12 @@ fn forecast(client: &mut Client, copy: &str, text: &str, expected: &Expectation)
         outcome,
         after,
         violations,
+        doubts,
     }
 }
+
+/// SQLSTATE of a cursor that stands on no row.
+const NO_CURRENT_ROW: &str = "24000";
 
 fn judge(governed: &Outcome, left: Option<&Outcome>, forecast: &Forecast, question: &Question) -> Verdict {
     if forecast.violations {
@@ -124,8 +141,16 @@ fn judge(governed: &Outcome, left: Option<&Outcome>, forecast: &Forecast, questi
             _ => Verdict::Different("a row that violates the filters was written".into()),
         };
     }
+    if forecast.doubts && governed.code() == Some(REFUSED) {
+        return Verdict::Refused(REFUSED.to_string());
+    }
     if let Outcome::Failure { .. } = &forecast.after {
         return Verdict::Different("the expected rows cannot be computed".into());
+    }
+    // Without a row that can be seen, the plan decides whether WHERE CURRENT OF is asked at all.
+    let nothing = matches!(governed, Outcome::Rows { count: 0, .. });
+    if nothing && forecast.outcome.code() == Some(NO_CURRENT_ROW) {
+        return Verdict::Refused(NO_CURRENT_ROW.to_string());
     }
     let verdict = compare(governed, &forecast.outcome, false, &question.query.traits, Mode::Simple);
     match (verdict, left) {
