@@ -164,7 +164,9 @@ COMMENT ON COLUMN people.nothing IS 'x';  -- fail
 GRANT SELECT ON vault TO PUBLIC;  -- fail
 GRANT SELECT (salary) ON people TO PUBLIC;  -- fail
 GRANT SELECT (nothing) ON people TO PUBLIC;  -- fail
+BEGIN;
 LOCK TABLE defining.vault;  -- fail
+ROLLBACK;
 VACUUM vault;  -- fail
 ALTER TABLE vault ADD COLUMN x int;  -- fail
 ALTER TABLE IF EXISTS vault ADD COLUMN x int;

@@ -278,6 +278,16 @@ CREATE VIEW ruled AS SELECT id, name FROM staff;
 CREATE RULE "_RETURN" AS ON SELECT TO ruled DO INSTEAD SELECT * FROM staff;  -- fail
 DROP VIEW ruled;
 
+-- What depends on the transaction is said before names are looked up.
+LOCK vault;
+LOCK vaulx;
+BEGIN;
+VACUUM vault;
+ROLLBACK;
+BEGIN;
+VACUUM vaulx;
+ROLLBACK;
+
 -- What is missing is said before what else is wrong with it.
 SELECT secret + 1 FROM staff;
 SELECT secrex + 1 FROM staff;

@@ -91,7 +91,21 @@ unsafe fn judge(
         }
         NodeTag::T_ExplainStmt => explain::before(&session, stmt, source),
         NodeTag::T_TruncateStmt => truncate::before(&session, node.cast()),
-        _ => ddl::before(&session, stmt, source, course),
+        _ => {
+            refuse_by_transaction(node, context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL);
+            ddl::before(&session, stmt, source, course);
+        }
+    }
+}
+
+/// What PostgreSQL refuses before it looks at a name, so that a hidden one is not told from a missing one by the other error.
+unsafe fn refuse_by_transaction(node: *mut pg_sys::Node, top_level: bool) {
+    match nodes::tag(node) {
+        NodeTag::T_LockStmt => pg_sys::RequireTransactionBlock(top_level, c"LOCK TABLE".as_ptr()),
+        NodeTag::T_VacuumStmt if (*node.cast::<pg_sys::VacuumStmt>()).is_vacuumcmd => {
+            pg_sys::PreventInTransactionBlock(top_level, c"VACUUM".as_ptr());
+        }
+        _ => {}
     }
 }
 
