@@ -141,6 +141,9 @@ ANALYZE;  -- fail
 CLUSTER;  -- fail
 REINDEX SCHEMA defining;  -- fail
 ANALYZE free;
+-- A range type of her own can go, although its constructors belong to the first superuser.
+CREATE TYPE own_range AS RANGE (subtype = int);
+DROP TYPE own_range;
 
 -- Code and types that policies' tables use, however deep; code of an exempt role, whose member alice is.
 SELECT statement, attempt(statement) FROM unnest(ARRAY[

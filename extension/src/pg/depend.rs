@@ -27,6 +27,16 @@ pub(crate) fn references(class: Oid, object: Oid) -> Vec<Object> {
     })
 }
 
+/// Whether `object` is a part of another one, made and dropped with it, such as the constructors of a range type.
+pub(crate) fn is_part(class: Oid, object: Oid) -> bool {
+    let by = (
+        pg_sys::DependDependerIndexId,
+        pg_sys::Anum_pg_depend_classid,
+        pg_sys::Anum_pg_depend_objid,
+    );
+    rows(by, class, object, |row| row.deptype as u8 == b'i').contains(&true)
+}
+
 /// What depends on `object`, or on any of its parts.
 pub(crate) fn dependents(class: Oid, object: Oid) -> Vec<Object> {
     let by = (
@@ -42,12 +52,12 @@ pub(crate) fn dependents(class: Oid, object: Oid) -> Vec<Object> {
 }
 
 /// Reads the rows of pg_depend whose two columns, the first ones of the index, are `class` and `object`.
-fn rows(
+fn rows<T>(
     (index, class_column, object_column): (u32, u32, u32),
     class: Oid,
     object: Oid,
-    read: impl Fn(&pg_sys::FormData_pg_depend) -> Object,
-) -> Vec<Object> {
+    read: impl Fn(&pg_sys::FormData_pg_depend) -> T,
+) -> Vec<T> {
     // SAFETY: a catalog scan with an own snapshot; each tuple is read before the next one is asked for.
     unsafe {
         let rel = pg_sys::table_open(pg_sys::DependRelationId, pg_sys::AccessShareLock as _);

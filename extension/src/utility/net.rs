@@ -12,7 +12,7 @@ use super::truncate;
 use crate::catalog::governance::State;
 use crate::catalog::{self, Session};
 use crate::guard::frames;
-use crate::pg::{objects, relation};
+use crate::pg::{depend, objects, relation};
 use crate::{errors, identity};
 
 /// Judges what PostgreSQL does with an object.
@@ -35,7 +35,9 @@ pub(super) unsafe fn accessed(access: ObjectAccessType::Type, class: Oid, object
             errors::definition_refused();
         }
     } else if let Some(owner) = owner_of_code(class, object) {
-        if identity::is_exempt(&session.catalog, owner) && !pg_sys::creating_extension {
+        // The constructors of a range type belong to the first superuser, whoever made the type.
+        let foreign = identity::is_exempt(&session.catalog, owner) && !depend::is_part(class, object);
+        if foreign && !pg_sys::creating_extension {
             errors::exempt_code_refused();
         }
         if uses_restricted(&session, (class, object)) {
