@@ -218,6 +218,121 @@ comment on column betweenrows.admin_audit.actor_role is 'the role that was curre
 comment on column betweenrows.admin_audit.before is 'the object as it was; null for one that was created';
 comment on column betweenrows.admin_audit.after is 'the object as it is; null for one that was dropped';
 
+create table betweenrows.query_audit (
+    id uuid not null,
+    started_at timestamptz not null,
+    finished_at timestamptz,
+    user_id uuid,
+    username text collate "C" not null,
+    login_role text collate "C" not null,
+    roles text[] not null,
+    database text not null,
+    application_name text not null,
+    client_addr inet,
+    backend_pid integer not null,
+    query_id bigint,
+    statement_kind text not null,
+    original_query text not null,
+    rewritten_query text,
+    relations jsonb not null,
+    policies_applied jsonb not null,
+    status text not null check (status in ('started', 'success', 'denied', 'error')),
+    sqlstate text,
+    error_message text,
+    row_count bigint,
+    planning_ms double precision,
+    execution_ms double precision,
+    parameters jsonb,
+    backend_start timestamptz not null,
+    chain_position bigint,
+    chain_hash bytea
+) partition by range (started_at);
+create index on betweenrows.query_audit using brin (started_at);
+create index on betweenrows.query_audit (username, started_at);
+create index on betweenrows.query_audit (started_at) where status <> 'success';
+comment on table betweenrows.query_audit is
+    'every statement on governed relations, one partition a day (UTC); filled by a background worker';
+comment on column betweenrows.query_audit.finished_at is 'null when the process died before the end of the statement';
+comment on column betweenrows.query_audit.user_id is 'the subject''s row in users, if it has one';
+comment on column betweenrows.query_audit.username is 'the subject: on whose behalf the statement ran';
+comment on column betweenrows.query_audit.login_role is 'session_user';
+comment on column betweenrows.query_audit.original_query is 'the statement as the client sent it';
+comment on column betweenrows.query_audit.rewritten_query is
+    'what really ran, filters in WHERE and masks in place of columns; those of functions follow after a semicolon';
+comment on column betweenrows.query_audit.relations is
+    'governed relations: [{relation, access, columns, written}]';
+comment on column betweenrows.query_audit.policies_applied is
+    'the policies that took effect: [{relation, policy, policy_id, version, effect, column}]';
+comment on column betweenrows.query_audit.status is
+    'started: its end is not known; success; denied: a policy refused it or a part of it; error: it failed otherwise';
+comment on column betweenrows.query_audit.row_count is 'rows sent or changed';
+comment on column betweenrows.query_audit.execution_ms is 'how long it was executed, sending rows included';
+comment on column betweenrows.query_audit.parameters is 'values as text, in order, when audit_parameters is on';
+comment on column betweenrows.query_audit.chain_hash is
+    'over the row and the hash before it, when audit_hash_chain is on; see verify_audit()';
+
+-- What the worker needs to move each event exactly once.
+create table betweenrows.query_audit_spool (
+    file text collate "C" primary key,
+    position bigint not null
+);
+comment on table betweenrows.query_audit_spool is 'how far each file of the spool has been moved into query_audit';
+create table betweenrows.query_audit_running (
+    epoch bigint,
+    session bigint,
+    number bigint,
+    event jsonb not null,
+    primary key (epoch, session, number)
+);
+comment on table betweenrows.query_audit_running is 'events of statements that have begun and not ended';
+create table betweenrows.query_audit_chain (
+    day date primary key,
+    position bigint not null,
+    hash bytea not null
+);
+comment on table betweenrows.query_audit_chain is 'the last link of each day''s hash chain';
+
+create view betweenrows.recent_denials as
+    select started_at, username, login_role, client_addr, application_name, statement_kind, original_query, sqlstate,
+           error_message, relations, policies_applied, id
+    from betweenrows.query_audit
+    where status = 'denied' and started_at > now() - interval '7 days'
+    order by started_at desc;
+comment on view betweenrows.recent_denials is 'statements that a policy refused, of the last seven days, newest first';
+
+create view betweenrows.access_by_user as
+    select username, count(*) as statements, count(*) filter (where status = 'denied') as denied,
+           count(*) filter (where status = 'error') as errors, count(distinct login_role) as login_roles,
+           count(distinct client_addr) as client_addrs, sum(row_count) as row_count,
+           min(started_at) as first_at, max(started_at) as last_at
+    from betweenrows.query_audit
+    group by username
+    order by username;
+comment on view betweenrows.access_by_user is 'who ran how many statements on governed relations, and when';
+
+create view betweenrows.access_by_table as
+    select r.relation, q.username, r.access, count(*) as statements,
+           count(*) filter (where q.status = 'denied') as denied,
+           min(q.started_at) as first_at, max(q.started_at) as last_at
+    from betweenrows.query_audit q
+    cross join lateral (select distinct e ->> 'relation' as relation, e ->> 'access' as access
+                        from jsonb_array_elements(q.relations) e) r
+    group by r.relation, q.username, r.access
+    order by r.relation, q.username, r.access;
+comment on view betweenrows.access_by_table is 'which governed relations were used by whom, how, and when';
+
+create view betweenrows.policy_effect as
+    select a.policy, a.relation, a.effect, a.column_name, count(*) as statements, count(distinct q.username) as users,
+           max(a.version) as last_version, min(q.started_at) as first_at, max(q.started_at) as last_at
+    from betweenrows.query_audit q
+    cross join lateral jsonb_to_recordset(q.policies_applied)
+        as p (policy text, relation text, effect text, "column" text, version integer)
+    cross join lateral (select p.policy, p.relation, p.effect, p."column", p.version)
+        as a (policy, relation, effect, column_name, version)
+    group by a.policy, a.relation, a.effect, a.column_name
+    order by a.policy, a.relation, a.effect, a.column_name;
+comment on view betweenrows.policy_effect is 'how often each policy took effect on each relation, for how many users, and when last';
+
 -- Channels ---------------------------------------------------------------------------------------------------------
 
 -- Without rows or columns: only their relation cache entries matter, whose invalidation tells every backend of a change.
@@ -510,6 +625,46 @@ create function betweenrows.status() returns jsonb
     as 'MODULE_PATHNAME', 'status_wrapper';
 comment on function betweenrows.status() is 'the state of betweenrows in this database: mode, numbers and findings';
 
+-- Audit ------------------------------------------------------------------------------------------------------------
+
+create function betweenrows.set_audit(level text, policy text default null, to_user text default null,
+                                      to_role text default null) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'set_audit_wrapper';
+comment on function betweenrows.set_audit(text, text, text, text) is
+    'records off, denied or all statements of one policy, user or role, whatever betweenrows.audit says; null ends that';
+
+create function betweenrows.audit_flush(timeout_ms integer default 60000) returns boolean
+    language c volatile security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'audit_flush_wrapper';
+comment on function betweenrows.audit_flush(integer) is
+    'waits until all events written so far are in query_audit; false when that takes too long';
+
+create function betweenrows.audit_status() returns jsonb
+    language c volatile security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'audit_status_wrapper';
+comment on function betweenrows.audit_status() is
+    'the state of the audit in this database: backlog, size of the spool, lost events, when something was moved last';
+
+create function betweenrows.spooled_audit() returns setof jsonb
+    language c volatile security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'spooled_audit_wrapper';
+comment on function betweenrows.spooled_audit() is
+    'the events in the spool that are not in query_audit, also on a standby, as objects with its columns';
+
+create function betweenrows.discard_spooled_audit(before timestamptz) returns integer
+    language c volatile security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'discard_spooled_audit_wrapper';
+comment on function betweenrows.discard_spooled_audit(timestamptz) is
+    'on a standby, removes files of the spool that were last written before a time; returns how many';
+
+create function betweenrows.verify_audit(from_time timestamptz default '-infinity', to_time timestamptz default 'infinity')
+    returns table (day date, row_id uuid, "position" bigint, problem text)
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'verify_audit_wrapper';
+comment on function betweenrows.verify_audit(timestamptz, timestamptz) is
+    'the rows of the days between two times that were altered or removed since they were recorded, by their hash chain';
+
 -- Privileges -------------------------------------------------------------------------------------------------------
 
 -- The functions that anyone may call are granted where they are defined; betweenrows_admin manages everything else.
@@ -523,6 +678,13 @@ grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, 
     betweenrows.exempt_roles, betweenrows.trusted_objects, betweenrows.settings, betweenrows.admin_audit
     to betweenrows_admin;
 grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.admin_audit to betweenrows_auditor;
+grant select on betweenrows.query_audit, betweenrows.query_audit_running, betweenrows.recent_denials,
+    betweenrows.access_by_user, betweenrows.access_by_table, betweenrows.policy_effect
+    to betweenrows_auditor, betweenrows_admin;
+grant execute on function betweenrows.audit_status(), betweenrows.audit_flush(integer), betweenrows.spooled_audit(),
+    betweenrows.verify_audit(timestamptz, timestamptz)
+    to betweenrows_auditor;
+revoke all on function betweenrows.discard_spooled_audit(timestamptz) from betweenrows_admin;
 
 -- Visibility -------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,12 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
+/// As [`raise`], for an error that is a policy's doing: the audit hears of it.
+fn refuse(code: PgSqlErrorCode, message: impl Into<String>, hint: Option<&str>) -> ! {
+    crate::audit::refused();
+    raise(code, message, hint)
+}
+
 fn raise(code: PgSqlErrorCode, message: impl Into<String>, hint: Option<&str>) -> ! {
     let mut report = ErrorReport::new(code, message.into(), "betweenrows");
     if let Some(hint) = hint {
@@ -16,7 +22,7 @@ fn raise(code: PgSqlErrorCode, message: impl Into<String>, hint: Option<&str>) -
 
 /// A statement inside a function or view reached a relation that a policy denies (42501).
 pub(crate) fn denied() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied by policy",
         None,
@@ -25,7 +31,7 @@ pub(crate) fn denied() -> ! {
 
 /// A policy cannot be applied, so that its tables are closed (42501). The subject learns that and nothing more.
 pub(crate) fn policy_unusable() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied: a policy of this relation cannot be applied",
         Some("Ask an administrator of betweenrows to look at betweenrows.status()."),
@@ -34,7 +40,7 @@ pub(crate) fn policy_unusable() -> ! {
 
 /// The analysis of an expression or statement would call a function of a subject (42501).
 pub(crate) fn foreign_function(name: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("function \"{name}\" is neither built in nor owned by an exempt role"),
         Some("A literal's type has a domain whose check calls it: use another type."),
@@ -43,7 +49,7 @@ pub(crate) fn foreign_function(name: &str) -> ! {
 
 /// The subject's account is switched off (42501).
 pub(crate) fn inactive_user() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied: this user is not active",
         Some("Ask an administrator of betweenrows to activate the user."),
@@ -52,7 +58,7 @@ pub(crate) fn inactive_user() -> ! {
 
 /// The subject has no value for an attribute that its definition requires (42501).
 pub(crate) fn attribute_required(key: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("permission denied: the user attribute \"{key}\" has no value"),
         Some("Ask an administrator of betweenrows to set the attribute."),
@@ -61,7 +67,7 @@ pub(crate) fn attribute_required(key: &str) -> ! {
 
 /// Direct access to what only the extension or PostgreSQL itself may read (42501).
 pub(crate) fn reserved_relation() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied for a relation that policies are enforced with",
         Some("Use the functions of the schema betweenrows."),
@@ -70,7 +76,7 @@ pub(crate) fn reserved_relation() -> ! {
 
 /// A value for a column that the subject reads masked (42501).
 pub(crate) fn masked_column_write(column: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("cannot set column \"{column}\": a policy masks it"),
         Some("Leave the column out, or ask an administrator to make the mask writable."),
@@ -80,7 +86,7 @@ pub(crate) fn masked_column_write(column: &str) -> ! {
 /// A value for a column that does not exist for the subject, from inside a function or from a row without a column list
 /// (42501).
 pub(crate) fn hidden_column_write() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied by policy",
         Some("Name the columns that are to be set."),
@@ -89,7 +95,7 @@ pub(crate) fn hidden_column_write() -> ! {
 
 /// A new row that does not fulfil the row filters, of a foreign table (42501): PostgreSQL's own message for other tables.
 pub(crate) fn refused_row(relation: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         format!("new row violates row-level security policy for table \"{relation}\""),
         None,
@@ -98,7 +104,7 @@ pub(crate) fn refused_row(relation: &str) -> ! {
 
 /// A statement kind that cannot be governed (0A000).
 pub(crate) fn unsupported(message: &str, hint: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         message.to_owned(),
         Some(hint),
@@ -107,12 +113,12 @@ pub(crate) fn unsupported(message: &str, hint: &str) -> ! {
 
 /// A relation that does not exist for the subject, in PostgreSQL's words (42P01).
 pub(crate) fn missing_relation(message: String) -> ! {
-    raise(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message, None)
+    refuse(PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE, message, None)
 }
 
 /// A column that does not exist for the subject, in PostgreSQL's words (42703).
 pub(crate) fn missing_column(column: &str, relation: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
         format!("column \"{column}\" of relation \"{relation}\" does not exist"),
         None,
@@ -183,7 +189,7 @@ fn refuse_for_policies(message: &'static str, policies: Vec<String>, named: bool
 
 /// The extension is found by the name of its schema (2BP01).
 pub(crate) fn own_schema_renamed() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         "cannot rename schema \"betweenrows\"",
         Some("Policies are enforced with it. To be rid of them, drop the extension."),
@@ -192,7 +198,7 @@ pub(crate) fn own_schema_renamed() -> ! {
 
 /// A role would become exempt by its name alone (42710).
 pub(crate) fn exempt_name(name: &str) -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
         format!("role name \"{name}\" is reserved"),
         Some("Choose another name, or ask an administrator of betweenrows to end the exemption of the name."),
@@ -222,7 +228,7 @@ pub(crate) fn copied_twice(column: &str) -> ! {
 
 /// A statement would define, change or maintain something that policies restrict (42501).
 pub(crate) fn definition_refused() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied by policy: the statement concerns a relation that policies restrict",
         Some("Only a role that is exempt from policies can change or maintain such a relation and what it uses."),
@@ -231,7 +237,7 @@ pub(crate) fn definition_refused() -> ! {
 
 /// A statement would change code that an exempt role owns (42501).
 pub(crate) fn exempt_code_refused() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied by policy: the owner of the object is exempt from policies",
         Some("Only a role that is exempt from policies can change what such a role owns."),
@@ -240,7 +246,7 @@ pub(crate) fn exempt_code_refused() -> ! {
 
 /// Maintenance of everything there is, which would name and touch what policies hide (42501).
 pub(crate) fn unnamed_maintenance() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied by policy: the statement concerns relations that it does not name",
         Some("Name the tables, or let a role do it that is exempt from policies."),
@@ -249,7 +255,7 @@ pub(crate) fn unnamed_maintenance() -> ! {
 
 /// TRUNCATE would remove rows that the subject cannot see (42501).
 pub(crate) fn truncate_refused() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied by policy: TRUNCATE would remove rows that a policy hides",
         Some("Use DELETE, which removes the visible rows."),
@@ -258,7 +264,7 @@ pub(crate) fn truncate_refused() -> ! {
 
 /// TRUNCATE without CASCADE of a table that a hidden one refers to (0A000), in PostgreSQL's words.
 pub(crate) fn truncate_referenced() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         "cannot truncate a table referenced in a foreign key constraint",
         None,
@@ -268,7 +274,7 @@ pub(crate) fn truncate_referenced() -> ! {
 /// A governed relation reached the executor without having been rewritten (42501). This is the last line: it should never
 /// be seen.
 pub(crate) fn unproven_relation() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied: the statement reached a governed relation without its policies",
         Some("Please report this statement as a bug of betweenrows."),
@@ -313,7 +319,7 @@ pub(crate) fn not_preloaded() -> ! {
 
 /// The catalog cannot be read, so that everything governed is closed (42501).
 pub(crate) fn catalog_unreadable() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied: the policies cannot be read",
         Some("Ask an administrator of betweenrows to look at betweenrows.status()."),
@@ -358,5 +364,24 @@ pub(crate) fn not_one_statement() -> ! {
         PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
         "the text must contain exactly one statement",
         Some("Pass one statement at a time."),
+    )
+}
+
+/// The event of a statement does not fit into the audit's spool (53400).
+pub(crate) fn audit_full() -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+        "cannot run the statement: its audit event cannot be recorded",
+        Some("Ask an administrator of betweenrows to look at betweenrows.audit_status()."),
+    )
+}
+
+/// The event of a statement cannot be written (53100). The reason is for the server's log.
+pub(crate) fn audit_unavailable(reason: &str) -> ! {
+    log!("betweenrows: audit events cannot be written: {reason}");
+    raise(
+        PgSqlErrorCode::ERRCODE_DISK_FULL,
+        "cannot run the statement: its audit event cannot be written",
+        Some("Ask an administrator of betweenrows to look at betweenrows.audit_status()."),
     )
 }

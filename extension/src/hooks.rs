@@ -6,6 +6,7 @@
 //! into PostgreSQL's errors by the guard.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::time::Instant;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -14,7 +15,7 @@ use crate::catalog::known::{self, Asker};
 use crate::expression::code;
 use crate::guard::frames::{self, Kind};
 use crate::pg::leaf;
-use crate::{guard, redact, rewrite, utility};
+use crate::{audit, guard, redact, rewrite, utility};
 
 /// PostgreSQL's own functions, declared without pgrx's guard.
 mod standard {
@@ -75,6 +76,7 @@ unsafe extern "C-unwind" fn post_parse_analyze(
         next(pstate, query, jstate);
     }
     watch_errors();
+    audit::statement::analysing((*pstate).p_sourcetext, (*query).stmt_location, (*query).stmt_len);
     if !rewrite::naming::is_done(query) {
         analyzed(pstate, query);
     }
@@ -92,15 +94,18 @@ unsafe extern "C-unwind" fn planner(
     bound_params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
     take_invalidations();
-    if !known::is_open_query(parse) {
-        secure(parse, query_string, bound_params);
-    }
+    audit::statement::analysing(query_string, (*parse).stmt_location, (*parse).stmt_len);
+    let governed = !known::is_open_query(parse) && secure(parse, query_string, bound_params);
     let frame = frames::enter(Kind::Planner);
+    let since = governed.then(Instant::now);
     let plan = match NEXT_PLANNER {
         Some(next) => next(parse, query_string, cursor_options, bound_params),
         None => standard::standard_planner(parse, query_string, cursor_options, bound_params),
     };
     frames::leave(frame);
+    if let Some(since) = since {
+        planned(plan, frame, since.elapsed().as_secs_f64() * 1000.0);
+    }
     plan
 }
 
@@ -109,11 +114,19 @@ unsafe extern "C-unwind" fn secure(
     parse: *mut pg_sys::Query,
     query_string: *const c_char,
     params: pg_sys::ParamListInfo,
-) {
-    if rewrite::secure(parse, query_string, params) {
+) -> bool {
+    let governed = rewrite::secure(parse, query_string, params);
+    if governed {
         // A client can ask for plans to be printed to itself, filters and attribute values included.
         pg_sys::Debug_print_plan = false;
     }
+    governed
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn planned(plan: *mut pg_sys::PlannedStmt, frame: usize, milliseconds: f64) {
+    audit::statement::planned(milliseconds);
+    audit::collect::planned(plan, frame);
 }
 
 unsafe extern "C-unwind" fn executor_start(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) {
@@ -132,7 +145,9 @@ unsafe extern "C-unwind" fn executor_start(query_desc: *mut pg_sys::QueryDesc, e
 
 #[pg_guard]
 unsafe extern "C-unwind" fn check(query_desc: *mut pg_sys::QueryDesc, eflags: c_int) -> bool {
+    audit::statement::plan_starting(query_desc);
     guard::before_execution(query_desc);
+    audit::statement::plan_starts(query_desc);
     utility::explain::at_start(query_desc, eflags)
 }
 
@@ -167,6 +182,7 @@ unsafe extern "C-unwind" fn executor_run(
     execute_once: bool,
 ) {
     watch_errors();
+    let turn = audit::statement::run_begins(query_desc);
     if guard::cursors::concerns(query_desc) {
         go_on(query_desc);
     }
@@ -176,6 +192,9 @@ unsafe extern "C-unwind" fn executor_run(
         None => standard::standard_ExecutorRun(query_desc, direction, count, execute_once),
     }
     frames::leave(frame);
+    if audit::statement::any() {
+        run_ended(&turn, query_desc, count == 0 && execute_once);
+    }
 }
 
 #[cfg(feature = "pg18")]
@@ -185,6 +204,7 @@ unsafe extern "C-unwind" fn executor_run(
     count: u64,
 ) {
     watch_errors();
+    let turn = audit::statement::run_begins(query_desc);
     if guard::cursors::concerns(query_desc) {
         go_on(query_desc);
     }
@@ -194,6 +214,23 @@ unsafe extern "C-unwind" fn executor_run(
         None => standard::standard_ExecutorRun(query_desc, direction, count),
     }
     frames::leave(frame);
+    if audit::statement::any() {
+        run_ended(&turn, query_desc, count == 0);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn run_ended(
+    turn: *const audit::statement::Turn,
+    query_desc: *mut pg_sys::QueryDesc,
+    whole: bool,
+) {
+    audit::statement::run_ends(&*turn, query_desc, whole);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn plan_ended(query_desc: *mut pg_sys::QueryDesc) {
+    audit::statement::plan_ends(query_desc);
 }
 
 unsafe extern "C-unwind" fn executor_finish(query_desc: *mut pg_sys::QueryDesc) {
@@ -212,6 +249,9 @@ unsafe extern "C-unwind" fn executor_end(query_desc: *mut pg_sys::QueryDesc) {
     match NEXT_END {
         Some(next) => next(query_desc),
         None => standard::standard_ExecutorEnd(query_desc),
+    }
+    if audit::statement::any() {
+        plan_ended(query_desc);
     }
 }
 
@@ -242,7 +282,15 @@ unsafe extern "C-unwind" fn process_utility(
     if utility::follow::is_pending() {
         follow(frame);
     }
+    if audit::statement::any() && frames::is_outermost() {
+        utility_ended(qc);
+    }
     after_statement();
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn utility_ended(qc: *mut pg_sys::QueryCompletion) {
+    audit::statement::utility_ends(qc);
 }
 
 /// Sees to it that errors of the client's statement pass [`redact`]. Calls nothing of PostgreSQL's.
@@ -264,6 +312,9 @@ unsafe extern "C-unwind" fn before_utility(
     context: pg_sys::ProcessUtilityContext::Type,
 ) -> utility::Course {
     watch_errors();
+    if frames::is_outermost() {
+        audit::statement::utility_begins(*stmt, source);
+    }
     utility::before(&mut *stmt, source, context)
 }
 

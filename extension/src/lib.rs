@@ -1,12 +1,13 @@
 //! betweenrows: data access governance inside PostgreSQL.
 //!
 //! The way of a statement: [`identity`] (who asks) → [`catalog`] (cached policies) → `policy::decide` → [`rewrite`] (query
-//! tree) → [`guard`] (executor check). The hooks in [`hooks`] only dispatch; FFI and differences between PostgreSQL majors
+//! tree) → [`guard`] (executor check) → [`audit`]. The hooks in [`hooks`] only dispatch; FFI and differences between PostgreSQL majors
 //! live in [`pg`].
 
 #![allow(static_mut_refs)] // hook chains are statics written once at server start
 
 mod api;
+mod audit;
 mod catalog;
 mod errors;
 mod expression;
@@ -35,6 +36,8 @@ pub extern "C-unwind" fn _PG_init() {
     }
     settings::init();
     catalog::epoch::init();
+    // Before the frames: callbacks run in the reverse order.
+    audit::init();
     guard::frames::init();
     identity::switch::init();
     redact::init();

@@ -28,6 +28,7 @@ pub(crate) fn init() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    crate::audit::settings::init();
     // SAFETY: the name is a static C string.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"betweenrows".as_ptr()) };
 }

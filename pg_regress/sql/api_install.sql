@@ -3,7 +3,7 @@
 SELECT c.relname
   FROM pg_class c, pg_extension e
  WHERE e.extname = 'betweenrows' AND c.relnamespace = 'betweenrows'::regnamespace AND c.relkind IN ('r', 'S')
-   AND NOT c.oid = ANY (e.extconfig)
+   AND NOT c.oid = ANY (e.extconfig) AND NOT c.relispartition
  ORDER BY c.relname COLLATE "C";
 -- Every table that decisions depend on tells of changes, also when replication or a restore switches triggers off.
 SELECT t.tgrelid::regclass::text COLLATE "C" AS relation, t.tgname, t.tgenabled
@@ -30,14 +30,14 @@ SELECT p.oid::regprocedure::text COLLATE "C" AS not_for_administrators
 SELECT c.relname COLLATE "C" AS relation, r.rolname, string_agg(v.privilege, ', ' ORDER BY v.privilege) AS privileges
   FROM pg_class c, (VALUES ('regress_api_public'), ('regress_api_admin'), ('regress_api_auditor')) r (rolname),
        (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) v (privilege)
- WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind = 'r'
+ WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
    AND has_table_privilege(r.rolname, c.oid, v.privilege)
  GROUP BY 1, 2 ORDER BY 1, 2;
 -- Nothing in the schema lacks a comment.
 SELECT p.oid::regprocedure AS undocumented FROM pg_proc p
  WHERE p.pronamespace = 'betweenrows'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL;
 SELECT c.relname AS undocumented FROM pg_class c
- WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind = 'r' AND obj_description(c.oid, 'pg_class') IS NULL;
+ WHERE c.relnamespace = 'betweenrows'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') IS NULL;
 
 -- viewpoint of an ordinary user: everything else is refused
 SET SESSION AUTHORIZATION regress_api_public;

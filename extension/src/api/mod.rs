@@ -21,6 +21,7 @@ mod login;
 mod members;
 mod parents;
 mod policies;
+mod query_audit;
 mod relations;
 mod rewritten_query;
 mod roles;

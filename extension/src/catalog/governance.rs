@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Oid};
-use policy::decide::{self, ColumnAccess, Decision, Relation, TableAccess};
+use policy::decide::{self, ColumnAccess, Decision, Effect, Relation, TableAccess};
 
 use super::Session;
 use crate::pg::{self, relation};
@@ -65,6 +65,17 @@ impl Filters {
     }
 }
 
+/// A policy's effect.
+#[derive(Clone, Copy)]
+pub(crate) struct Applied {
+    /// Index into the catalog's policies.
+    pub(crate) policy: usize,
+    /// What it does.
+    pub(crate) effect: Effect,
+    /// The number of the column that it does it to.
+    pub(crate) attno: Option<i16>,
+}
+
 /// What the policies make of one relation for one subject.
 pub(crate) struct Governance {
     /// The relation.
@@ -81,6 +92,10 @@ pub(crate) struct Governance {
     pub(crate) related: Vec<Oid>,
     /// Inheritance children for which more or other policies hold than for this relation.
     pub(crate) exceptions: Vec<Rc<Governance>>,
+    /// What took effect, for the audit.
+    effects: Vec<Applied>,
+    /// The same where being hidden by default is waived.
+    waived_effects: Vec<Applied>,
     /// Whether expressions of the policies may fail on raw values, when it was asked for.
     pub(crate) fallible: OnceCell<bool>,
 }
@@ -95,6 +110,8 @@ impl Governance {
             columns: Vec::new(),
             related: Vec::new(),
             exceptions: Vec::new(),
+            effects: Vec::new(),
+            waived_effects: Vec::new(),
             fallible: OnceCell::new(),
         }
     }
@@ -164,6 +181,18 @@ impl Governance {
                 mask: mask.map(policy_of),
             },
         });
+        let numbers: Vec<i16> = facts.iter().filter(|c| !c.dropped).map(|c| c.attno).collect();
+        let effects_of = |decision: &Decision| -> Vec<Applied> {
+            let effects = decision.effects().into_iter();
+            effects
+                .map(|applied| Applied {
+                    policy: policy_of(applied.policy),
+                    effect: applied.effect,
+                    attno: applied.column.and_then(|column| numbers.get(column).copied()),
+                })
+                .collect()
+        };
+        let (effects, waived_effects) = (effects_of(decision), effects_of(&decision.waived()));
         let mut columns: Vec<Column> = facts
             .into_iter()
             .map(|facts| {
@@ -192,8 +221,15 @@ impl Governance {
             columns,
             related: Vec::new(),
             exceptions: Vec::new(),
+            effects,
+            waived_effects,
             fallible: OnceCell::new(),
         }
+    }
+
+    /// The policies that take effect. `waived` says that the relation is read with an exempt role's rights.
+    pub(crate) fn effects(&self, waived: bool) -> &[Applied] {
+        if waived { &self.waived_effects } else { &self.effects }
     }
 
     /// Whether a child needs treatment of its own when it is read through this relation. Being hidden by default is no
@@ -351,9 +387,14 @@ fn state_without_policies(session: &Session, relid: Oid) -> State {
     State::Open
 }
 
+/// The views over the audit.
+const AUDIT_VIEWS: [&str; 4] = ["access_by_table", "access_by_user", "policy_effect", "recent_denials"];
+
 /// The tables that auditors read directly.
 fn is_audit_table(relid: Oid) -> bool {
     pg::relation_name(relid).is_some_and(|(_, name)| {
-        matches!(name.as_str(), "admin_audit" | "policy_versions") || name.starts_with("query_audit")
+        matches!(name.as_str(), "admin_audit" | "policy_versions")
+            || name.starts_with("query_audit")
+            || AUDIT_VIEWS.contains(&name.as_str())
     })
 }

@@ -26,6 +26,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
     let read = |table: &str| scan::read(namespace, table, None);
 
     let mut access_mode = AccessMode::Open;
+    let mut audit = None;
     for row in read("settings")? {
         if row.text("key")? == "access_mode" {
             access_mode = match row.json("value")? {
@@ -33,6 +34,10 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
                 // Anything else must not open what was closed.
                 _ => AccessMode::PolicyRequired,
             };
+        }
+        if row.text("key")? == "audit" {
+            // Without the exceptions what the setting says is recorded, which is everything by default.
+            audit = row.json("value")?.and_then(|value| serde_json::from_value(value).ok());
         }
     }
 
@@ -112,6 +117,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
         exempt_roles,
         trusted,
         digest: hasher.finish(),
+        audit: audit.unwrap_or_default(),
     })
 }
 

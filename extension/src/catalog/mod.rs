@@ -41,6 +41,7 @@ use policy::roles::RoleGraph;
 use self::governance::{Governance, State};
 use self::known::Asker;
 use self::subject::Subject;
+use crate::audit::overrides::Overrides;
 use crate::errors;
 use crate::pg::leaf;
 
@@ -66,6 +67,8 @@ pub(crate) struct Catalog {
     pub(crate) trusted: HashSet<(Oid, Oid)>,
     /// Hash of all of the above, equal for equal content.
     pub(crate) digest: u64,
+    /// What is recorded for whom.
+    pub(crate) audit: Overrides,
 }
 
 impl Catalog {

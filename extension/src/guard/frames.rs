@@ -184,6 +184,11 @@ pub(crate) fn leave_function(function: pg_sys::Oid) {
     });
 }
 
+/// The number of frames.
+pub(crate) fn depth() -> usize {
+    FRAMES.with_borrow(Vec::len)
+}
+
 /// The number of executor frames.
 pub(crate) fn executor_depth() -> usize {
     FRAMES.with_borrow(|frames| frames.iter().filter(|frame| frame.kind == Kind::Executor).count())

@@ -46,6 +46,19 @@ pub(crate) unsafe fn permissions(query: *mut Query, rte: *mut RangeTblEntry) -> 
     })
 }
 
+/// The permission part of a relation or of an expanded view, whose own stands up to 15 in the OLD entry of its query.
+///
+/// # Safety
+/// `rte` is an entry of `query`'s range table.
+pub(crate) unsafe fn permissions_of(query: *mut Query, rte: *mut RangeTblEntry) -> Option<Permissions> {
+    #[cfg(feature = "pg15")]
+    if (*rte).rtekind == pg_sys::RTEKind::RTE_SUBQUERY {
+        let old = list_first((*(*rte).subquery).rtable).filter(|old| is_old_entry(*old))?;
+        return permissions(query, old);
+    }
+    permissions(query, rte)
+}
+
 /// Moves the permission part of a relation that becomes the only entry of `inner`: up to 15 it travels inside the entry,
 /// which the outer one then must not repeat.
 ///

@@ -20,6 +20,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use pgrx::pg_sys::{self, ErrorContextCallback, ErrorData};
 use pgrx::prelude::*;
 
+use crate::audit;
 use crate::catalog::{self, Session};
 use crate::pg::{leaf, nodes};
 use crate::rewrite::missing::{self, Verdict};
@@ -108,16 +109,36 @@ pub(crate) fn init() {
 }
 
 unsafe extern "C-unwind" fn at_error(_arg: *mut c_void) {
-    if !is_of_interest(raw::geterrcode()) || pg_sys::CritSectionCount > 0 || !leaf::IsTransactionState() {
+    if pg_sys::CritSectionCount > 0 || !leaf::IsTransactionState() {
         return;
     }
-    let cleaned = judge();
+    let cleaned = if is_of_interest(raw::geterrcode()) {
+        judge()
+    } else {
+        std::ptr::null_mut()
+    };
+    if audit::cares_about_errors() && !JUDGING.get() {
+        note(cleaned);
+    }
     if !cleaned.is_null() {
         raw::FlushErrorState();
         // The contexts are in the copy.
         pg_sys::error_context_stack = std::ptr::null_mut();
         raw::ThrowErrorData(cleaned);
     }
+}
+
+/// Shows the audit the error that is raised: the cleaned one, if there is one.
+#[pg_guard]
+unsafe extern "C-unwind" fn note(cleaned: *mut ErrorData) {
+    if !cleaned.is_null() {
+        return audit::error(cleaned);
+    }
+    pg_sys::MemoryContextReset(COPY);
+    let context = pg_sys::MemoryContextSwitchTo(COPY);
+    let error = pg_sys::CopyErrorData();
+    pg_sys::MemoryContextSwitchTo(context);
+    audit::error(error);
 }
 
 /// Whether errors with this SQLSTATE may carry rows or names: by its class, packed six bits a character.

@@ -147,6 +147,7 @@ unsafe fn unguarded(session: &Session) -> Verdict {
     let Some(stmt) = failed_statement() else {
         return Verdict::Suspect;
     };
+    let (location, length) = ((*stmt).stmt_location, (*stmt).stmt_len);
     let stmt = naming::analysed_statement((*stmt).stmt);
     if !matches!(
         nodes::tag(stmt),
@@ -183,6 +184,7 @@ unsafe fn unguarded(session: &Session) -> Verdict {
         ERRCODE_UNDEFINED_OBJECT,
     ];
     if !caught.is_null() && codes.contains(&PgSqlErrorCode::from((*caught).sqlerrcode as isize)) {
+        crate::audit::named_hidden(session, &hidden.tables, &hidden.columns, caught, location, length);
         Verdict::Instead(caught)
     } else {
         Verdict::Suspect

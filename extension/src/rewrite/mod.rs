@@ -21,6 +21,7 @@ use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParamListInfo, Query, RTEKind, Rang
 use policy::model::{Check, Definition};
 
 use self::trusted::Mark;
+use crate::audit;
 use crate::catalog::governance::{Filters, Governance, Reading, State};
 use crate::catalog::{self, Session, known};
 use crate::errors;
@@ -64,10 +65,12 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
         instantiate::mark_proven(query, session.proof());
         return false;
     }
+    audit::collect::begin();
     let barrier =
         crate::settings::BARRIER.get() == crate::settings::Barrier::Always || !safety::is_transparent(query, params);
-    Rewriter::new(session, barrier).query(query);
+    Rewriter::new(session.clone(), barrier).query(query);
     (*query).hasRowSecurity = true;
+    audit::collect::end(&session, query, frames::depth());
     true
 }
 
@@ -178,6 +181,7 @@ impl Rewriter {
         };
         let governance = self.session.governance(relid);
         let waived = self.is_waived(query, rte);
+        audit::collect::consider(&self.session, &governance, waived);
         match governance.state {
             State::Open => return self.filter_catalog(query, index, relid),
             State::Reserved if waived => {
@@ -194,6 +198,9 @@ impl Rewriter {
         }
         if !governance.exists(waived) {
             errors::denied();
+        }
+        if !compat::is_old_entry(rte) && !self.is_excluded(query, index) {
+            audit::collect::relation(&self.session, query, index, &governance, waived);
         }
         if (*rte).rtekind == RTEKind::RTE_SUBQUERY {
             if !governance.is_unrestricted(waived) {

@@ -15,10 +15,10 @@ use super::{missing, whole_row};
 use crate::catalog::governance::{Governance, State};
 use crate::catalog::known::{self, Asker};
 use crate::catalog::{self, Session};
-use crate::errors;
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{self, leaf, list, nodes, relation};
+use crate::{audit, errors};
 
 /// Does what has to be done with a statement that was just analysed, when it is known that naming has nothing to do with it;
 /// returns whether it is. Called outside pgrx's guard.
@@ -73,7 +73,11 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
     }
     let hidden = Hidden::in_query(&session, query);
     if !hidden.is_empty() {
+        let tables = [hidden.tables.clone(), hidden.row_types.clone()].concat();
+        let columns = [hidden.columns.clone(), hidden.rows.clone()].concat();
+        audit::conceals(&session, tables, columns);
         analyse_again(pstate, query, &hidden);
+        audit::concealed();
     }
 }
 
@@ -103,7 +107,7 @@ pub(super) struct Hidden {
     /// Tables.
     pub(super) tables: Vec<Oid>,
     /// Columns of tables that exist.
-    columns: Vec<(Oid, Vec<i16>)>,
+    pub(super) columns: Vec<(Oid, Vec<i16>)>,
     /// Tables whose row types it has values of, without being about the tables, and their hidden columns.
     rows: Vec<(Oid, Vec<i16>)>,
     /// Those of them that are hidden as a whole.

@@ -36,6 +36,10 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
     }
     if (*copy).is_from {
         refuse_governed_input(session, &target, copy);
+        let columns = copied_columns(&target, copy)
+            .into_iter()
+            .map(|column| column.facts.name.clone());
+        crate::audit::relation_touched(session, &target.governance, "copy", columns.collect());
         return false;
     }
     if !relation::is_copied(target.governance.relid) {

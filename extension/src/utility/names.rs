@@ -15,7 +15,7 @@ use crate::catalog::governance::{Column, Governance, Reading, State};
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{self, list, nodes, objects, privileges, report};
-use crate::{errors, rewrite};
+use crate::{audit, errors, rewrite};
 
 /// What a name stands for, for a subject.
 pub(super) enum Found {
@@ -102,6 +102,9 @@ pub(super) unsafe fn resolve(name: *mut RangeVar) -> Option<Oid> {
 pub(super) fn judge(session: &Session, relid: Oid) -> Found {
     let governance = session.governance(relid);
     let waived = rewrite::is_waived_for(session, Oid::INVALID, relid);
+    if governance.state != State::Open {
+        audit::collect::consider(session, &governance, waived);
+    }
     match governance.state {
         State::Open => Found::Free,
         State::Governed | State::Broken if !governance.exists(waived) => Found::Hidden,
@@ -134,6 +137,7 @@ pub(super) unsafe fn raise_missing(name: *mut RangeVar, source: *const c_char) -
     if source.is_null() {
         errors::missing_relation(message);
     }
+    audit::refused();
     let pstate = pg_sys::make_parsestate(std::ptr::null_mut());
     (*pstate).p_sourcetext = source;
     report::parser_error(

@@ -1,0 +1,456 @@
+//! What a statement comes to: collected while it is rewritten, and carried by its plan.
+//!
+//! Invariant: a plan's description says exactly what the rewriting did, since the rewriting itself reports it, and it stays
+//! true for as long as the plan runs, since the guard runs no plan that was made under other policies.
+//!
+//! The plan carries it in the `ctename` of one of its relations: a text that copies of a plan keep, that nothing reads for a
+//! relation, and that lives exactly as long as the plan.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use pgrx::PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+use pgrx::pg_sys::{self, CmdType, Oid, PlannedStmt, Query, RTEKind, RangeTblEntry};
+use pgrx::prelude::*;
+use policy::decide::Effect;
+use policy::model::{Check, Definition};
+
+use super::event::{Applied, Description, PlanDescription, Touched};
+use super::settings::{self, Level};
+use super::{display, literals};
+use crate::catalog::Session;
+use crate::catalog::governance::Governance;
+use crate::pg::{self, compat, list, nodes};
+
+const MARK: &str = "betweenrows audit ";
+
+/// What was collected of one statement.
+#[derive(Default)]
+struct Collected {
+    relations: Vec<Touched>,
+    policies: BTreeSet<Applied>,
+    masked: bool,
+}
+
+thread_local! {
+    static COLLECTING: RefCell<Option<Collected>> = const { RefCell::new(None) };
+    /// Descriptions of statements that are being planned, innermost last, with the place of the planner's frame.
+    static PLANNING: RefCell<Vec<(usize, String)>> = const { RefCell::new(Vec::new()) };
+    static NUMBERS: Cell<u64> = const { Cell::new(0) };
+    /// The relation that was judged last, for an error that says that it may not be used.
+    static CONCERN: RefCell<Option<(Session, Rc<Governance>, bool)>> = const { RefCell::new(None) };
+}
+
+/// A number for a description of this session.
+pub(super) fn next_number() -> u64 {
+    NUMBERS.set(NUMBERS.get() + 1);
+    NUMBERS.get()
+}
+
+/// A relation is about to be judged.
+pub(crate) fn consider(session: &Session, governance: &Rc<Governance>, waived: bool) {
+    CONCERN.set(Some((session.clone(), governance.clone(), waived)));
+}
+
+/// A statement begins: nothing was judged yet.
+pub(super) fn forget_concern() {
+    CONCERN.with_borrow_mut(|concern| {
+        if concern.is_some() {
+            *concern = None;
+        }
+    });
+}
+
+/// What is known of an attempt that is being refused.
+pub(super) fn attempt() -> Option<PlanDescription> {
+    let (session, governance, waived) = CONCERN.with_borrow(Clone::clone)?;
+    let mut collected = COLLECTING.take().unwrap_or_default();
+    let name = name_of(governance.relid);
+    collected.policies(&session, &name, &governance, waived, |_| true);
+    if collected.relations.iter().all(|touched| touched.relation != name) {
+        collected.relations.push(Touched {
+            relation: name,
+            access: "refused".to_owned(),
+            columns: Vec::new(),
+            written: Vec::new(),
+        });
+    }
+    Some(collected.describe(&session, None))
+}
+
+/// What is known of an attempt to name something hidden.
+pub(super) fn attempt_at(session: &Session, tables: &[Oid], columns: &[(Oid, Vec<i16>)]) -> PlanDescription {
+    let mut collected = Collected::default();
+    for (relid, hidden) in tables
+        .iter()
+        .map(|table| (*table, None))
+        .chain(columns.iter().map(|(relid, hidden)| (*relid, Some(hidden))))
+    {
+        let governance = session.governance(relid);
+        let name = name_of(relid);
+        collected.policies(session, &name, &governance, false, |effect| match hidden {
+            None => true,
+            Some(_) => matches!(
+                effect,
+                Effect::ColumnDenied | Effect::ColumnsAllowed | Effect::ColumnsWithheld
+            ),
+        });
+        collected.relations.push(Touched {
+            relation: name,
+            access: "named".to_owned(),
+            columns: hidden.map_or_else(Vec::new, |hidden| {
+                hidden
+                    .iter()
+                    .filter_map(|attno| column_name(&governance, *attno))
+                    .collect()
+            }),
+            written: Vec::new(),
+        });
+    }
+    collected.describe(session, None)
+}
+
+/// What a utility statement does to a relation without a plan.
+pub(super) fn direct(
+    session: &Session,
+    governance: &Governance,
+    access: &str,
+    written: Vec<String>,
+) -> (PlanDescription, Option<Level>) {
+    let mut collected = Collected::default();
+    let name = name_of(governance.relid);
+    collected.policies(session, &name, governance, false, |effect| {
+        !matches!(
+            effect,
+            Effect::ColumnMasked | Effect::RowsFiltered | Effect::RowsPermitted
+        )
+    });
+    collected.relations.push(Touched {
+        relation: name,
+        access: access.to_owned(),
+        columns: Vec::new(),
+        written,
+    });
+    let level = collected.level(session);
+    (collected.describe(session, None), level)
+}
+
+/// The rewriting of a statement begins.
+pub(crate) fn begin() {
+    COLLECTING.set(Some(Collected::default()));
+}
+
+/// The rewriting has come to a governed relation that exists.
+///
+/// # Safety
+/// Entry `index` of `query` is not rewritten yet.
+pub(crate) unsafe fn relation(
+    session: &Session,
+    query: *mut Query,
+    index: usize,
+    governance: &Governance,
+    waived: bool,
+) {
+    let mut taken = COLLECTING.take();
+    if let Some(collected) = &mut taken {
+        let rte = nodes::rte(query, index);
+        let target = index == (*query).resultRelation as usize;
+        let used = Used::of(query, rte, governance);
+        let inserts_only = target && (*query).commandType == CmdType::CMD_INSERT && (*query).onConflict.is_null();
+        let name = name_of(governance.relid);
+        let took_effect = |effect: Effect, policy: &Definition, attno: Option<i16>| match effect {
+            Effect::ColumnMasked => attno.is_none_or(|attno| used.reads(attno)),
+            Effect::RowsFiltered | Effect::RowsPermitted if inserts_only => {
+                !matches!(policy, Definition::RowFilter { check: Check::None, .. })
+            }
+            _ => true,
+        };
+        collected.applied(session, &name, governance, waived, &took_effect);
+        for child in &governance.exceptions {
+            let child_name = name_of(child.relid);
+            // A child's columns have numbers of their own; what is used is known by name.
+            let by_name = |effect: Effect, policy: &Definition, attno: Option<i16>| {
+                let own = attno
+                    .and_then(|attno| column_name(child, attno))
+                    .and_then(|column| used_number(governance, &column));
+                match (effect, attno, own) {
+                    (Effect::ColumnMasked, Some(_), None) => false,
+                    _ => took_effect(effect, policy, own),
+                }
+            };
+            collected.applied(session, &child_name, child, true, &by_name);
+        }
+        collected.relations.push(Touched {
+            relation: name,
+            access: access(query, target).to_owned(),
+            columns: used.names(governance, &used.read),
+            written: used.names(governance, &used.written),
+        });
+    }
+    COLLECTING.set(taken);
+}
+
+/// The rewriting has ended. What was collected waits for the plan that is made now, at this place on the stack.
+///
+/// # Safety
+/// `query` has been rewritten.
+pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize) {
+    let Some(collected) = COLLECTING.take() else { return };
+    if collected.relations.is_empty() {
+        return;
+    }
+    let level = collected.level(session);
+    let wanted = level.unwrap_or_else(|| settings::LEVEL.get()) != Level::Off && settings::REWRITTEN.get();
+    let rewritten = wanted.then(|| text_of(query)).flatten();
+    let rewritten = rewritten.map(|text| literals::shorten(&text, collected.masked));
+    let description = Description::Plan(collected.describe(session, rewritten));
+    let Ok(json) = serde_json::to_string(&description) else {
+        return;
+    };
+    let level = match level {
+        None => 's',
+        Some(Level::Off) => 'o',
+        Some(Level::Denied) => 'd',
+        Some(Level::All) => 'a',
+    };
+    let text = format!("{MARK}{} {level} {json}", next_number());
+    PLANNING.with_borrow_mut(|planning| {
+        planning.retain(|(other, _)| *other < place);
+        planning.push((place, text));
+    });
+}
+
+/// The statement of this place on the stack has been planned: its plan gets the description.
+///
+/// # Safety
+/// `plan` was just made.
+pub(crate) unsafe fn planned(plan: *mut PlannedStmt, place: usize) {
+    let text = PLANNING.with_borrow_mut(|planning| {
+        let found = planning.iter().position(|(other, _)| *other == place)?;
+        let text = planning.swap_remove(found).1;
+        planning.truncate(found);
+        Some(text)
+    });
+    let Some(text) = text.filter(|text| !text.contains('\0')) else {
+        return;
+    };
+    if let Some(rte) = proven(plan).next() {
+        (*rte).ctename = nodes::pstr(&text);
+    }
+}
+
+unsafe fn proven(plan: *mut PlannedStmt) -> impl Iterator<Item = *mut RangeTblEntry> {
+    list::iter::<RangeTblEntry>((*plan).rtable)
+        .filter(|rte| (**rte).rtekind == RTEKind::RTE_RELATION && !(**rte).enrname.is_null())
+}
+
+/// The description that a plan carries.
+pub(super) struct Carried<'a> {
+    /// Its number.
+    pub(super) number: u64,
+    /// What is recorded, when something else than the setting decides.
+    pub(super) level: Option<Level>,
+    /// The description.
+    pub(super) json: &'a [u8],
+}
+
+/// The description of a plan; `None` when it is about nothing governed.
+///
+/// # Safety
+/// `plan` is valid for as long as the result is used.
+pub(super) unsafe fn carried<'a>(plan: *mut PlannedStmt) -> Option<Carried<'a>> {
+    for rte in proven(plan) {
+        if (*rte).ctename.is_null() {
+            continue;
+        }
+        let Some(rest) = CStr::from_ptr((*rte).ctename).to_bytes().strip_prefix(MARK.as_bytes()) else {
+            continue;
+        };
+        let space = rest.iter().position(|byte| *byte == b' ')?;
+        let number = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
+        let level = match rest.get(space + 1)? {
+            b'o' => Some(Level::Off),
+            b'd' => Some(Level::Denied),
+            b'a' => Some(Level::All),
+            _ => None,
+        };
+        return Some(Carried {
+            number,
+            level,
+            json: rest.get(space + 3..)?,
+        });
+    }
+    None
+}
+
+impl Collected {
+    /// Adds the policies with an effect that counts.
+    fn policies(
+        &mut self,
+        session: &Session,
+        relation: &str,
+        governance: &Governance,
+        waived: bool,
+        counts: impl Fn(Effect) -> bool,
+    ) {
+        self.applied(session, relation, governance, waived, &|effect, _, _| counts(effect));
+    }
+
+    fn applied(
+        &mut self,
+        session: &Session,
+        relation: &str,
+        governance: &Governance,
+        waived: bool,
+        counts: &dyn Fn(Effect, &Definition, Option<i16>) -> bool,
+    ) {
+        for applied in governance.effects(waived) {
+            let Some(policy) = session.catalog.policies.get(applied.policy) else {
+                continue;
+            };
+            if !counts(applied.effect, &policy.definition, applied.attno) {
+                continue;
+            }
+            self.masked |= applied.effect == Effect::ColumnMasked;
+            self.policies.insert(Applied {
+                relation: relation.to_owned(),
+                policy: policy.name.clone(),
+                policy_id: uuid_text(policy.id),
+                version: policy.version,
+                effect: applied.effect.as_str().to_owned(),
+                column: applied.attno.and_then(|attno| column_name(governance, attno)),
+            });
+        }
+    }
+
+    /// What is recorded, when a user, a role or a policy decides and not the setting.
+    fn level(&self, session: &Session) -> Option<Level> {
+        let overrides = &session.catalog.audit;
+        let policies = self.policies.iter().map(|applied| applied.policy.as_str());
+        overrides
+            .of_policies(policies)
+            .or_else(|| overrides.of_subject(&session.subject.name, &role_names(session)))
+    }
+
+    fn describe(self, session: &Session, rewritten: Option<String>) -> PlanDescription {
+        PlanDescription {
+            user_id: session.subject.user.map(uuid_text),
+            username: session.subject.name.clone(),
+            roles: role_names(session),
+            rewritten,
+            relations: self.relations,
+            policies: self.policies.into_iter().collect(),
+            masked: self.masked,
+        }
+    }
+}
+
+/// The columns that a statement uses of a relation, by attribute number; 0 stands for the whole row.
+struct Used {
+    read: BTreeSet<i16>,
+    written: BTreeSet<i16>,
+}
+
+impl Used {
+    unsafe fn of(query: *mut Query, rte: *mut RangeTblEntry, governance: &Governance) -> Used {
+        let mut used = Used {
+            read: BTreeSet::new(),
+            written: BTreeSet::new(),
+        };
+        if let Some(permissions) = compat::permissions_of(query, rte) {
+            used.read = members(permissions.selected);
+            used.written = members(pg_sys::bms_union(permissions.inserted, permissions.updated));
+        }
+        // Columns that were dropped since, and system columns, are none that a policy could be about.
+        let known = |attno: &i16| *attno == 0 || (*attno > 0 && *attno as usize <= governance.columns.len());
+        used.read.retain(known);
+        used.written.retain(known);
+        used
+    }
+
+    fn reads(&self, attno: i16) -> bool {
+        self.read.contains(&0) || self.read.contains(&attno)
+    }
+
+    fn names(&self, governance: &Governance, columns: &BTreeSet<i16>) -> Vec<String> {
+        if columns.contains(&0) {
+            let visible = governance.columns.iter().filter(|column| !column.facts.dropped);
+            return visible.map(|column| column.facts.name.clone()).collect();
+        }
+        columns
+            .iter()
+            .filter_map(|attno| column_name(governance, *attno))
+            .collect()
+    }
+}
+
+unsafe fn members(set: *mut pg_sys::Bitmapset) -> BTreeSet<i16> {
+    let mut found = BTreeSet::new();
+    let mut member = -1;
+    loop {
+        member = pg_sys::bms_next_member(set, member);
+        if member < 0 {
+            return found;
+        }
+        found.insert((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
+    }
+}
+
+unsafe fn access(query: *mut Query, target: bool) -> &'static str {
+    match (*query).commandType {
+        _ if !target => "select",
+        CmdType::CMD_INSERT => "insert",
+        CmdType::CMD_UPDATE => "update",
+        CmdType::CMD_DELETE => "delete",
+        CmdType::CMD_MERGE => "merge",
+        _ => "select",
+    }
+}
+
+fn column_name(governance: &Governance, attno: i16) -> Option<String> {
+    let index = usize::try_from(attno).ok()?.checked_sub(1)?;
+    governance.columns.get(index).map(|column| column.facts.name.clone())
+}
+
+fn used_number(governance: &Governance, name: &str) -> Option<i16> {
+    let mut columns = governance.columns.iter();
+    columns
+        .find(|column| !column.facts.dropped && column.facts.name == name)
+        .map(|column| column.facts.attno)
+}
+
+fn name_of(relid: Oid) -> String {
+    pg::relation_name(relid).map_or_else(
+        || relid.to_u32().to_string(),
+        |(schema, name)| pgrx::spi::quote_qualified_identifier(schema, name),
+    )
+}
+
+fn role_names(session: &Session) -> Vec<String> {
+    let roles = session.subject.roles.iter();
+    let mut names: Vec<String> = roles
+        .filter_map(|id| session.catalog.roles.name(*id).map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+/// An id in the usual form of a UUID.
+fn uuid_text(id: u128) -> String {
+    let hex = format!("{id:032x}");
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
+
+/// The text of what runs. The audit must not make a statement fail that would run otherwise: what cannot be printed is left
+/// out.
+unsafe fn text_of(query: *mut Query) -> Option<String> {
+    // SAFETY: the query is valid; only a copy is changed.
+    PgTryBuilder::new(AssertUnwindSafe(|| Some(unsafe { display::text(query) })))
+        .catch_when(ERRCODE_QUERY_CANCELED, |error| error.rethrow())
+        .catch_others(|_| None)
+        .execute()
+}

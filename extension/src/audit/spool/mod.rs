@@ -1,0 +1,191 @@
+//! The spool: files that events are appended to before their statements may send rows.
+//!
+//! Invariant: when [`append`] has succeeded, the events outlive the transaction, the process and the server; whether also the
+//! operating system, `betweenrows.audit_durable` decides. It never raises an error and never writes behind a torn frame: the
+//! place in shared memory says where the intact part of a file ends.
+
+pub(crate) mod directory;
+pub(crate) mod frame;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering::Relaxed;
+
+use pgrx::pg_sys;
+
+use self::directory::Name;
+use self::frame::{Frame, HEADER, Header, Kind};
+use super::{settings, shared};
+
+/// The usual size of a file.
+const SEGMENT: u64 = 4 * 1024 * 1024;
+
+/// Why events could not be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// The spool is as large as it may be.
+    Full,
+    /// The operating system refused, with this error number.
+    System(i32),
+    /// There are too many databases.
+    NoPlace,
+}
+
+/// The file that this process writes to.
+#[derive(Default)]
+struct Writer {
+    name: Option<Name>,
+    file: Option<File>,
+    /// The descriptions of this process that are in the file.
+    described: HashSet<u64>,
+    buffer: Vec<u8>,
+}
+
+thread_local! {
+    static WRITER: RefCell<Writer> = RefCell::default();
+}
+
+/// A description, with its number in this session.
+pub(crate) type Described<'a> = (u64, &'a [u8]);
+
+/// Appends frames, preceded by the descriptions that they refer to where the file does not have these yet. `forced` writes
+/// what ends a statement also into a spool that is full: it is not much, and there is nobody left to refuse.
+pub(crate) fn append(descriptions: &[Described], frames: &[(Kind, u64, &[u8])], forced: bool) -> Result<(), Failure> {
+    let (index, place) = shared::mine().ok_or(Failure::NoPlace)?;
+    WRITER.with_borrow_mut(|writer| {
+        let held = shared::lock(index);
+        writer.follow(place)?;
+        writer.fill(descriptions, frames);
+        let limit = settings::SPOOL_SIZE.get() as u64 * 1024 * 1024;
+        if !forced && place.backlog() + writer.buffer.len() as u64 > limit {
+            return Err(Failure::Full);
+        }
+        let fits = |writer: &Writer| {
+            place.segment.load(Relaxed) != 0
+                && place.tail.load(Relaxed) + writer.buffer.len() as u64 <= place.size.load(Relaxed)
+        };
+        if !fits(writer) {
+            writer.next_file(place, descriptions, frames)?;
+        }
+        let tail = place.tail.load(Relaxed);
+        let length = writer.buffer.len() as u64;
+        let file = writer.file.as_ref().ok_or(Failure::System(libc::EBADF))?;
+        file.write_all_at(&writer.buffer, tail).map_err(system)?;
+        place.tail.store(tail + length, Relaxed);
+        place.written.fetch_add(length, Relaxed);
+        drop(held);
+        if settings::DURABLE.get() {
+            file.sync_data().map_err(system)?;
+        }
+        writer.described.extend(descriptions.iter().map(|(number, _)| *number));
+        if place.worker.load(Relaxed) == 0 && !place.woken.swap(true, Relaxed) {
+            shared::wake_launcher();
+        }
+        Ok(())
+    })
+}
+
+fn system(error: std::io::Error) -> Failure {
+    Failure::System(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+impl Writer {
+    /// Opens the file that is being written, if there is one.
+    fn follow(&mut self, place: &shared::Place) -> Result<(), Failure> {
+        let segment = place.segment.load(Relaxed);
+        let name = (segment != 0).then(|| Name {
+            epoch: shared::epoch(),
+            segment,
+        });
+        if name != self.name {
+            self.described.clear();
+            self.file = None;
+            self.name = None;
+            if let Some(name) = name {
+                self.file = Some(directory::open(name, place.database.load(Relaxed)).map_err(system)?);
+                self.name = Some(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes what is to be written to the current file.
+    fn fill(&mut self, descriptions: &[Described], frames: &[(Kind, u64, &[u8])]) {
+        let session = shared::session();
+        self.buffer.clear();
+        let described = |(number, _): &&Described| !self.described.contains(number);
+        for (number, body) in descriptions.iter().filter(described) {
+            let frame = Frame {
+                kind: Kind::Description,
+                session,
+                number: *number,
+                body,
+            };
+            frame.encode(&mut self.buffer);
+        }
+        for &(kind, number, body) in frames {
+            Frame {
+                kind,
+                session,
+                number,
+                body,
+            }
+            .encode(&mut self.buffer);
+        }
+    }
+
+    /// Begins the next file, which has room for what is to be written.
+    fn next_file(
+        &mut self,
+        place: &shared::Place,
+        descriptions: &[Described],
+        frames: &[(Kind, u64, &[u8])],
+    ) -> Result<(), Failure> {
+        self.described.clear();
+        self.fill(descriptions, frames);
+        let database = place.database.load(Relaxed);
+        let name = Name {
+            epoch: shared::epoch(),
+            segment: place.segment.load(Relaxed) + 1,
+        };
+        let header = header(database, name);
+        let size = SEGMENT.max((HEADER + self.buffer.len()) as u64);
+        let file = directory::create(name, &header, size).map_err(system)?;
+        place.size.store(size, Relaxed);
+        place.tail.store(HEADER as u64, Relaxed);
+        place.segment.store(name.segment, Relaxed);
+        self.file = Some(file);
+        self.name = Some(name);
+        Ok(())
+    }
+}
+
+/// The header of a file that this server writes.
+fn header(database: u32, name: Name) -> Header {
+    let (in_recovery, timeline) = timeline();
+    Header {
+        // SAFETY: reads the control file's copy in shared memory.
+        system: unsafe { pg_sys::GetSystemIdentifier() },
+        timeline,
+        database,
+        epoch: name.epoch,
+        segment: name.segment,
+        in_recovery,
+    }
+}
+
+/// Whether the server is a standby, and its timeline.
+pub(crate) fn timeline() -> (bool, u32) {
+    // SAFETY: reads shared memory.
+    unsafe {
+        if pg_sys::RecoveryInProgress() {
+            let mut timeline = 0;
+            pg_sys::GetXLogReplayRecPtr(&mut timeline);
+            (true, timeline)
+        } else {
+            (false, pg_sys::GetWALInsertionTimeLine())
+        }
+    }
+}

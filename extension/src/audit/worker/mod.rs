@@ -1,0 +1,410 @@
+//! The processes that move events from the spools into the tables.
+//!
+//! One launcher watches the spools of all databases. It starts a worker in a database that has something to move, or whose
+//! old partitions are due; the worker leaves one interval after it found nothing more, so that databases can be dropped,
+//! renamed and copied.
+//!
+//! Neither handles errors: a worker that fails ends with its error in the log and nothing half done, and is started again,
+//! less and less often.
+
+mod reader;
+mod retention;
+pub(crate) mod row;
+mod table;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::{Duration, Instant};
+
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::pg_sys::{self, Oid};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use self::reader::Reader;
+use super::shared::{self, Place};
+use super::{settings, spool, who};
+use crate::pg::nodes;
+use spool::directory;
+
+pub(super) type WorkerResult<T> = Result<T, Box<dyn Error>>;
+
+/// How often old partitions are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// The longest pause between attempts to start a worker that fails, microseconds.
+const LONGEST_PAUSE: i64 = 60_000_000;
+
+/// Registers the launcher. Called once, at server start.
+pub(super) fn init() {
+    // SAFETY: reads a flag that is set before libraries are loaded.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    BackgroundWorkerBuilder::new("betweenrows audit launcher")
+        .set_type("betweenrows audit launcher")
+        .set_library("betweenrows")
+        .set_function("betweenrows_audit_launcher")
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::ConsistentState)
+        .set_restart_time(Some(Duration::from_secs(5)))
+        .load();
+}
+
+mod raw {
+    use std::ffi::c_int;
+
+    unsafe extern "C-unwind" {
+        pub(super) fn die(signal: c_int);
+        pub(super) fn SignalHandlerForConfigReload(signal: c_int);
+    }
+}
+
+/// Lets PostgreSQL's own handlers end the process and read the configuration.
+unsafe fn prepare_signals() {
+    #[cfg(not(feature = "pg18"))]
+    {
+        pg_sys::pqsignal(libc::SIGTERM, Some(raw::die));
+        pg_sys::pqsignal(libc::SIGHUP, Some(raw::SignalHandlerForConfigReload));
+    }
+    #[cfg(feature = "pg18")]
+    {
+        pg_sys::pqsignal_be(libc::SIGTERM, Some(raw::die));
+        pg_sys::pqsignal_be(libc::SIGHUP, Some(raw::SignalHandlerForConfigReload));
+    }
+    pg_sys::BackgroundWorkerUnblockSignals();
+}
+
+/// Waits for being woken, and takes interrupts and changes of the configuration.
+fn pause(time: Duration) {
+    // SAFETY: waits on the process's own latch as PostgreSQL does.
+    unsafe {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let milliseconds = time.as_millis().max(1) as std::ffi::c_long;
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+    }
+    check_for_interrupts!();
+}
+
+fn interval() -> Duration {
+    Duration::from_millis(settings::FLUSH_INTERVAL.get() as u64)
+}
+
+// The launcher --------------------------------------------------------------------------------------------------------
+
+/// The launcher's main function.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn betweenrows_audit_launcher(_arg: pg_sys::Datum) {
+    prepare_signals();
+    // Without a database: only the list of databases is read.
+    pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
+    shared::register_launcher();
+    let mut kept: HashMap<u32, Instant> = HashMap::new();
+    loop {
+        let mut wait = HOUSEKEEPING;
+        if spool::timeline().0 {
+            // A standby keeps its spool: there is nowhere to move it to.
+            pause(Duration::from_secs(5));
+            continue;
+        }
+        for database in directory::databases() {
+            shared::place(database);
+        }
+        for (_, place) in shared::places() {
+            wait = wait.min(look_after(place, &mut kept));
+        }
+        pause(wait);
+    }
+}
+
+/// Starts a worker if there is reason to; returns when to look again.
+fn look_after(place: &Place, kept: &mut HashMap<u32, Instant>) -> Duration {
+    let database = place.database.load(Relaxed);
+    if place.worker.load(Relaxed) != 0 {
+        return interval();
+    }
+    let kept_at = kept.get(&database);
+    let due = kept_at.is_none_or(|at| at.elapsed() >= HOUSEKEEPING);
+    let wanted = place.wanted.load(Relaxed);
+    if place.backlog() == 0 && !wanted && !due {
+        return HOUSEKEEPING;
+    }
+    let now = who::now();
+    let not_before = place.not_before.load(Relaxed);
+    let failures = place.failures.load(Relaxed);
+    if now < not_before && !(wanted && failures < 3) {
+        return Duration::from_micros((not_before - now) as u64).min(Duration::from_secs(60));
+    }
+    if !exists(database) {
+        forget(place, database);
+        return HOUSEKEEPING;
+    }
+    let pause = (interval().as_micros() as i64) << failures.min(16);
+    place.not_before.store(now + pause.min(LONGEST_PAUSE), Relaxed);
+    // Taken back by a worker that gets its work done.
+    place.failures.fetch_add(1, Relaxed);
+    kept.insert(database, Instant::now());
+    let started = BackgroundWorkerBuilder::new("betweenrows audit worker")
+        .set_type("betweenrows audit worker")
+        .set_library("betweenrows")
+        .set_function("betweenrows_audit_worker")
+        .set_argument(Some(pg_sys::Datum::from(database)))
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(None)
+        .load_dynamic();
+    if started.is_err() && failures == 3 {
+        log!("betweenrows: no audit worker can be started: max_worker_processes is used up");
+    }
+    interval()
+}
+
+/// Whether there is a database with this OID.
+fn exists(database: u32) -> bool {
+    // SAFETY: a transaction around a catalog lookup, in a process that has no other.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        let found = !pg_sys::get_database_name(Oid::from(database)).is_null();
+        pg_sys::CommitTransactionCommand();
+        found
+    }
+}
+
+/// A database was dropped. What it had recorded and nobody moved stays where it is.
+fn forget(place: &Place, database: u32) {
+    if directory::files(database).is_empty() {
+        // Not removed when something was set aside.
+        let _ = fs::remove_dir(directory::folder(database));
+    } else {
+        log!(
+            "betweenrows: database {database} is gone, its audit events stay in \"{}\"",
+            directory::ROOT
+        );
+    }
+    place.written.store(0, Relaxed);
+    place.moved.store(0, Relaxed);
+    place.older.store(0, Relaxed);
+    place.wanted.store(false, Relaxed);
+    place.segment.store(0, Relaxed);
+    if !directory::folder(database).exists() {
+        place.database.store(0, Release);
+    }
+}
+
+// Looking -------------------------------------------------------------------------------------------------------------
+
+/// What is in the spool of this process's database and not in the table, oldest first.
+pub(crate) fn spooled(place: &'static Place) -> Vec<serde_json::Value> {
+    let database = place.database.load(Relaxed);
+    // SAFETY: reads shared memory.
+    let system = unsafe { pg_sys::GetSystemIdentifier() };
+    let mut reader = Reader::new(database, place, spool::timeline().1, system);
+    let _ = Spi::connect(|client| table::load(client, &mut reader, &directory::files(database)));
+    let mut rows = Vec::new();
+    loop {
+        let batch = reader.next();
+        rows.extend(batch.rows.into_iter().map(|(_, row)| row));
+        if !batch.more {
+            break;
+        }
+        check_for_interrupts!();
+    }
+    rows.extend(reader.waiting.into_values().map(|waiting| waiting.row));
+    rows.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+    rows.iter().map(row::Row::readable).collect()
+}
+
+/// Removes files of the spool that nobody writes to any more and that were last written before a time, microseconds since
+/// 1970; returns how many.
+pub(crate) fn discard(place: &'static Place, before: i64) -> i32 {
+    let database = place.database.load(Relaxed);
+    let mut removed = 0;
+    for name in directory::files(database) {
+        let current = name.epoch == shared::epoch() && name.segment >= place.segment.load(Relaxed);
+        let written = fs::metadata(name.path(database))
+            .and_then(|facts| facts.modified())
+            .ok()
+            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
+            .map(|since| since.as_micros() as i64);
+        if !current && written.is_some_and(|at| at < before) && fs::remove_file(name.path(database)).is_ok() {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+/// A time, microseconds since 1970, as PostgreSQL prints it.
+fn time_text(micros: i64) -> String {
+    // SAFETY: allocates the text.
+    unsafe { nodes::string(pg_sys::timestamptz_to_str(who::postgres(micros))) }
+}
+
+// The worker ----------------------------------------------------------------------------------------------------------
+
+/// The main function of a database's worker.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn betweenrows_audit_worker(arg: pg_sys::Datum) {
+    let database = arg.value() as u32;
+    prepare_signals();
+    let Some((index, place)) = shared::place(database) else {
+        return;
+    };
+    if !shared::enter_worker(place) {
+        return;
+    }
+    pg_sys::before_shmem_exit(Some(leave), pg_sys::Datum::from(index));
+    pg_sys::BackgroundWorkerInitializeConnectionByOid(Oid::from(database), Oid::INVALID, 0);
+    for (name, value) in SETTINGS {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+    if let Err(error) = work(database, index, place) {
+        error!("betweenrows: audit events could not be moved: {error}");
+    }
+}
+
+/// What a database or role may have set otherwise.
+const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 9] = [
+    (c"search_path", c"pg_catalog"),
+    (c"timezone", c"UTC"),
+    (c"statement_timeout", c"0"),
+    (c"lock_timeout", c"10s"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"session_replication_role", c"origin"),
+    (c"row_security", c"on"),
+    (c"jit", c"off"),
+];
+
+#[pg_guard]
+unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {
+    if let Some((_, place)) = shared::places().find(|(other, _)| *other == index.value()) {
+        place.worker_latch.store(std::ptr::null_mut(), Release);
+        place.woken.store(false, Release);
+        place.worker.store(0, Release);
+    }
+    shared::wake_launcher();
+}
+
+/// Runs something in a transaction of its own.
+fn transaction<T>(f: impl FnOnce(&mut SpiClient) -> WorkerResult<T>) -> WorkerResult<T> {
+    let f = std::cell::Cell::new(Some(f));
+    let f = std::panic::AssertUnwindSafe(&f);
+    BackgroundWorker::transaction(move || {
+        let f = f.take().expect("called once");
+        Spi::connect_mut(f)
+    })
+}
+
+fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> {
+    // SAFETY: reads shared memory.
+    let system = unsafe { pg_sys::GetSystemIdentifier() };
+    let mut reader = Reader::new(database, place, spool::timeline().1, system);
+    let installed = transaction(|client| {
+        let query = "select pg_catalog.to_regclass('betweenrows.query_audit_spool') is not null
+            and exists (select from pg_catalog.pg_extension where extname = 'betweenrows')";
+        let installed = client.select(query, Some(1), &[])?.first().get_one::<bool>()? == Some(true);
+        if installed {
+            table::load(client, &mut reader, &directory::files(database))?;
+        }
+        Ok(installed)
+    })?;
+    if !installed {
+        // Dropped for now, or for good: events wait for it to come back.
+        place.wanted.store(false, Relaxed);
+        place.not_before.store(who::now() + LONGEST_PAUSE, Relaxed);
+        return Ok(());
+    }
+    keep_house(database)?;
+    let mut last = Instant::now();
+    loop {
+        let wanted = place.wanted.swap(false, Relaxed);
+        let moved = round(database, index, place, &mut reader)?;
+        place.failures.store(0, Relaxed);
+        place.rounds.fetch_add(1, Release);
+        if moved {
+            last = Instant::now();
+        } else if last.elapsed() >= interval() && !wanted {
+            return Ok(());
+        }
+        pause(interval());
+    }
+}
+
+/// Moves everything there is; returns whether there was anything.
+fn round(database: u32, index: usize, place: &Place, reader: &mut Reader) -> WorkerResult<bool> {
+    let mut any = false;
+    loop {
+        let batch = reader.next();
+        for remark in &batch.remarks {
+            log!("betweenrows: {remark}");
+        }
+        let empty =
+            batch.rows.is_empty() && batch.positions.is_empty() && batch.done.is_empty() && batch.aside.is_empty();
+        if !empty {
+            any = true;
+            transaction(|client| table::store(client, reader, &batch))?;
+            for name in &batch.done {
+                fs::remove_file(name.path(database))?;
+            }
+            for (name, reason) in &batch.aside {
+                let to = directory::put_aside(*name, database, reason)?;
+                log!("betweenrows: audit spool file set aside as \"{}\"", to.display());
+            }
+            if !batch.done.is_empty() || !batch.aside.is_empty() {
+                transaction(|client| table::forget(client, &directory::files(database)))?;
+            }
+        }
+        let now = who::now();
+        if let Some((_, row)) = batch.rows.last() {
+            place.last_moved.store(now, Relaxed);
+            place
+                .lag
+                .store((now - row.finished_at.unwrap_or(row.started_at)).max(0), Relaxed);
+            place.events.fetch_add(batch.rows.len() as u64, Relaxed);
+        }
+        let held = shared::lock(index);
+        place
+            .moved
+            .store(place.written.load(Relaxed).saturating_sub(reader.unread()), Release);
+        drop(held);
+        place
+            .older
+            .store(directory::bytes_of_earlier_epochs(database, shared::epoch()), Release);
+        if !batch.more {
+            if place.backlog() == 0 {
+                place.drop_noted.store(false, Relaxed);
+            }
+            return Ok(any);
+        }
+        check_for_interrupts!();
+    }
+}
+
+/// Makes partitions ahead and drops old ones.
+fn keep_house(database: u32) -> WorkerResult<()> {
+    let expired = transaction(|client| {
+        retention::make_ahead(client)?;
+        retention::expired(client)
+    })?;
+    // SAFETY: inside the transaction that the lookup needs.
+    let name = transaction(|_| Ok(unsafe { nodes::string(pg_sys::get_database_name(Oid::from(database))) }))?;
+    for partition in expired {
+        transaction(|client| retention::drop_partition(client, &partition, &name))?;
+        log!("betweenrows: dropped partition \"{partition}\", which is older than betweenrows.audit_retention");
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Partitions of `query_audit`: made ahead, exported and dropped when they are old.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use pgrx::spi::SpiClient;
+
+use super::WorkerResult;
+use crate::audit::settings::{self, ExportFormat};
+use crate::audit::who;
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// Makes the partition of a day, counted from 1970 in UTC, unless it is there.
+pub(super) fn ensure_partition(client: &mut SpiClient, day: i64) -> WorkerResult<()> {
+    let Some(name) = name(client, day)? else { return Ok(()) };
+    let exists = "select pg_catalog.to_regclass('betweenrows.' || $1) is not null";
+    if client
+        .select(exists, Some(1), &[name.clone().into()])?
+        .first()
+        .get_one::<bool>()?
+        == Some(true)
+    {
+        return Ok(());
+    }
+    let bounds =
+        "select pg_catalog.format('%L, %L', (date 'epoch' + $1)::timestamptz, (date 'epoch' + $1 + 1)::timestamptz)";
+    let bounds = client
+        .select(bounds, Some(1), &[(day as i32).into()])?
+        .first()
+        .get_one::<String>()?;
+    let Some((from, to)) = bounds.as_deref().and_then(|bounds| bounds.split_once(", ")) else {
+        return Ok(());
+    };
+    // Attached afterwards: making it a partition at once would wait for everybody who reads the table.
+    client.update(
+        &format!(
+            "create table betweenrows.{name} (like betweenrows.query_audit including defaults including constraints)"
+        ),
+        None,
+        &[],
+    )?;
+    client.update(
+        &format!("grant select on betweenrows.{name} to betweenrows_auditor, betweenrows_admin"),
+        None,
+        &[],
+    )?;
+    client.update(
+        &format!(
+            "alter table betweenrows.query_audit attach partition betweenrows.{name} for values from ({from}) to ({to})"
+        ),
+        None,
+        &[],
+    )?;
+    Ok(())
+}
+
+/// The name of a day's partition.
+fn name(client: &SpiClient, day: i64) -> WorkerResult<Option<String>> {
+    let query = "select 'query_audit_' || pg_catalog.to_char(date 'epoch' + $1, 'YYYYMMDD')";
+    Ok(client
+        .select(query, Some(1), &[(day as i32).into()])?
+        .first()
+        .get_one::<String>()?)
+}
+
+/// Makes the partitions of today and tomorrow.
+pub(super) fn make_ahead(client: &mut SpiClient) -> WorkerResult<()> {
+    let today = who::now().div_euclid(DAY);
+    ensure_partition(client, today)?;
+    ensure_partition(client, today + 1)
+}
+
+/// The partitions that are older than the setting wants, oldest first.
+pub(super) fn expired(client: &SpiClient) -> WorkerResult<Vec<String>> {
+    let days = settings::RETENTION.get();
+    if days == 0 {
+        return Ok(Vec::new());
+    }
+    let query = "select c.relname::text from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid
+                 where i.inhparent = 'betweenrows.query_audit'::regclass
+                   and c.relname ~ '^query_audit_[0-9]{8}$'
+                   and pg_catalog.to_date(pg_catalog.right(c.relname, 8), 'YYYYMMDD') < current_date - $1
+                 order by c.relname";
+    let mut names = Vec::new();
+    for found in client.select(query, None, &[days.into()])? {
+        names.extend(found.get::<String>(1)?);
+    }
+    Ok(names)
+}
+
+/// Drops a partition, after its export if there is to be one.
+pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str) -> WorkerResult<()> {
+    let directory = settings::EXPORT_DIRECTORY.get();
+    let directory = directory
+        .as_deref()
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if !directory.is_empty() {
+        // Nobody adds rows between the export and the drop.
+        client.update(&format!("lock table betweenrows.{name} in share mode"), None, &[])?;
+        export(client, name, database, Path::new(&directory))?;
+    }
+    client.update(&format!("drop table betweenrows.{name}"), None, &[])?;
+    client.update(
+        "delete from betweenrows.query_audit_chain where day = pg_catalog.to_date(pg_catalog.right($1, 8), 'YYYYMMDD')",
+        None,
+        &[name.into()],
+    )?;
+    Ok(())
+}
+
+/// Writes a partition to a file, which gets its name when it is complete and on disk.
+fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) -> WorkerResult<()> {
+    let (extension, head, line) = match settings::EXPORT_FORMAT.get() {
+        ExportFormat::JsonLines => ("jsonl", String::new(), "pg_catalog.row_to_json(q)::text".to_owned()),
+        ExportFormat::Csv => {
+            let columns = "select pg_catalog.string_agg(a.attname::text, ',' order by a.attnum),
+                pg_catalog.string_agg(pg_catalog.format(
+                    'coalesce(''\"'' || replace(q.%I::text, ''\"'', ''\"\"'') || ''\"'', '''')', a.attname),
+                    ' || '','' || ' order by a.attnum)
+                from pg_catalog.pg_attribute a
+                where a.attrelid = ('betweenrows.' || $1)::regclass and a.attnum > 0 and not a.attisdropped";
+            let found = client.select(columns, Some(1), &[name.into()])?.first();
+            let head = found.get::<String>(1)?.unwrap_or_default() + "\n";
+            ("csv", head, found.get::<String>(2)?.unwrap_or_default())
+        }
+    };
+    let database: String = database
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    let path = directory.join(format!("{database}_{name}.{extension}"));
+    let unfinished = path.with_extension(format!("{extension}.part"));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(head.as_bytes())?;
+    let query = format!("select {line} from betweenrows.{name} q order by q.started_at, q.id");
+    let mut cursor = client.open_cursor(query.as_str(), &[]);
+    loop {
+        let rows = cursor.fetch(1000)?;
+        if rows.is_empty() {
+            break;
+        }
+        for found in rows {
+            let line: Option<String> = found.get(1)?;
+            file.write_all(line.unwrap_or_default().as_bytes())?;
+            file.write_all(b"\n")?;
+        }
+    }
+    file.sync_all()?;
+    fs::rename(&unfinished, &path)?;
+    fs::File::open(directory)?.sync_all()?;
+    Ok(())
+}

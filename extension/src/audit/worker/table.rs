@@ -1,0 +1,245 @@
+//! Putting rows into `query_audit`, with how far the spool has been read, in one transaction.
+//!
+//! Invariant: a row is in the table if and only if its position is: that is what makes it exactly once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+use super::reader::{Batch, Reader};
+use super::row::{self, Key, Row};
+use super::{WorkerResult, retention};
+use crate::audit::settings;
+use crate::audit::spool::directory::Name;
+
+/// Days, as a partition holds one.
+const DAY: i64 = 86_400_000_000;
+
+/// What the table knows about the spool.
+pub(super) fn load(client: &SpiClient, reader: &mut Reader, files: &[Name]) -> WorkerResult<()> {
+    let known: HashMap<String, Name> = files.iter().map(|name| (name.to_string(), *name)).collect();
+    for found in client.select("select file, position from betweenrows.query_audit_spool", None, &[])? {
+        let file: Option<String> = found.get(1)?;
+        let position: Option<i64> = found.get(2)?;
+        if let (Some(file), Some(position)) = (file, position)
+            && let Some(name) = known.get(&file)
+        {
+            reader.positions.insert(*name, position as usize);
+        }
+    }
+    let query = "select epoch, session, number, event from betweenrows.query_audit_running";
+    for found in client.select(query, None, &[])? {
+        let (Some(epoch), Some(session), Some(number), Some(event)) = (
+            found.get::<i64>(1)?,
+            found.get::<i64>(2)?,
+            found.get::<i64>(3)?,
+            found.get::<pgrx::JsonB>(4)?,
+        ) else {
+            continue;
+        };
+        let key = Key {
+            epoch,
+            session: session as u64,
+            number: number as u64,
+        };
+        let waiting = super::reader::Waiting {
+            row: serde_json::from_value(event.0)?,
+            stored: true,
+            changed: false,
+        };
+        reader.waiting.insert(key, waiting);
+    }
+    Ok(())
+}
+
+/// Stores a batch.
+pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) -> WorkerResult<()> {
+    let mut days: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
+    for (_, row) in &batch.rows {
+        days.entry(row.started_at.div_euclid(DAY)).or_default().push(row);
+    }
+    for (day, rows) in &days {
+        retention::ensure_partition(client, *day)?;
+        insert(client, *day, rows)?;
+    }
+    let mut gone: BTreeSet<Key> = batch.unstore.iter().copied().collect();
+    let mut kept: Vec<(Key, Value)> = Vec::new();
+    for (key, waiting) in &mut reader.waiting {
+        if !waiting.stored || waiting.changed {
+            gone.extend(waiting.stored.then_some(*key));
+            kept.push((*key, serde_json::to_value(&waiting.row)?));
+            waiting.stored = true;
+            waiting.changed = false;
+        }
+    }
+    running(client, &gone.into_iter().collect::<Vec<_>>(), kept)?;
+    let finished = batch.done.iter().chain(batch.aside.iter().map(|(name, _)| name));
+    let done = finished.map(|name| (*name, i64::MAX));
+    let read = batch.positions.iter().map(|(name, at)| (*name, *at as i64));
+    let (files, positions): (Vec<String>, Vec<i64>) = read.chain(done).map(|(name, at)| (name.to_string(), at)).unzip();
+    if !files.is_empty() {
+        client.update(
+            "insert into betweenrows.query_audit_spool (file, position)
+             select f, p from unnest($1::text[], $2::bigint[]) t (f, p)
+             on conflict (file) do update set position = excluded.position",
+            None,
+            &[files.into(), positions.into()],
+        )?;
+    }
+    Ok(())
+}
+
+/// Forgets files that are gone.
+pub(super) fn forget(client: &mut SpiClient, left: &[Name]) -> WorkerResult<()> {
+    let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+    client.update(
+        "delete from betweenrows.query_audit_spool where file <> all ($1)",
+        None,
+        &[left.into()],
+    )?;
+    Ok(())
+}
+
+fn running(client: &mut SpiClient, gone: &[Key], kept: Vec<(Key, Value)>) -> WorkerResult<()> {
+    let split = |keys: &mut dyn Iterator<Item = Key>| {
+        let keys: Vec<Key> = keys.collect();
+        (
+            keys.iter().map(|key| key.epoch).collect::<Vec<i64>>(),
+            keys.iter().map(|key| key.session as i64).collect::<Vec<i64>>(),
+            keys.iter().map(|key| key.number as i64).collect::<Vec<i64>>(),
+        )
+    };
+    if !gone.is_empty() {
+        let (epochs, sessions, numbers) = split(&mut gone.iter().copied());
+        client.update(
+            "delete from betweenrows.query_audit_running r
+             using unnest($1::bigint[], $2::bigint[], $3::bigint[]) t (e, s, n)
+             where (r.epoch, r.session, r.number) = (t.e, t.s, t.n)",
+            None,
+            &[epochs.into(), sessions.into(), numbers.into()],
+        )?;
+    }
+    if !kept.is_empty() {
+        let (epochs, sessions, numbers) = split(&mut kept.iter().map(|(key, _)| *key));
+        let events: Vec<String> = kept.into_iter().map(|(_, event)| event.to_string()).collect();
+        client.update(
+            "insert into betweenrows.query_audit_running (epoch, session, number, event)
+             select e, s, n, j::jsonb from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) t (e, s, n, j)",
+            None,
+            &[epochs.into(), sessions.into(), numbers.into(), events.into()],
+        )?;
+    }
+    Ok(())
+}
+
+const INSERT: &str = "
+    insert into betweenrows.query_audit
+        (id, started_at, finished_at, user_id, username, login_role, roles, database, application_name, client_addr,
+         backend_pid, query_id, statement_kind, original_query, rewritten_query, relations, policies_applied, status,
+         sqlstate, error_message, row_count, planning_ms, execution_ms, parameters, backend_start, chain_position,
+         chain_hash)
+    select a::uuid, timestamptz 'epoch' + b * interval '1 microsecond', timestamptz 'epoch' + c * interval '1 microsecond',
+           d::uuid, e, f, g::text[], h, i, j::inet, k, l, m, n, o, p::jsonb, q::jsonb, r, s, t, u, v, w, x::jsonb,
+           timestamptz 'epoch' + y * interval '1 microsecond', z, decode(z1, 'hex')
+    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::integer[], $12::bigint[], $13::text[], $14::text[], $15::text[],
+                $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bigint[], $22::float8[],
+                $23::float8[], $24::text[], $25::bigint[], $26::bigint[], $27::text[])
+        t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, z1)";
+
+fn insert(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<()> {
+    let links = chain(client, day, rows)?;
+    let column = |value: &dyn Fn(&Row) -> Option<String>| -> DatumWithOid {
+        rows.iter().map(|row| value(row)).collect::<Vec<_>>().into()
+    };
+    let number = |value: &dyn Fn(&Row) -> Option<i64>| -> DatumWithOid {
+        rows.iter().map(|row| value(row)).collect::<Vec<_>>().into()
+    };
+    let float = |value: &dyn Fn(&Row) -> Option<f64>| -> DatumWithOid {
+        rows.iter().map(|row| value(row)).collect::<Vec<_>>().into()
+    };
+    let pids: Vec<i32> = rows.iter().map(|row| row.backend_pid as i32).collect();
+    let positions: Vec<Option<i64>> = (0..rows.len()).map(|at| links.get(at).map(|link| link.0)).collect();
+    let hashes: Vec<Option<String>> = (0..rows.len())
+        .map(|at| links.get(at).map(|link| row::hex(&link.1)))
+        .collect();
+    // PostgreSQL's text cannot have NUL characters, nor can its jsonb.
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    let json = |value: Result<String, serde_json::Error>| value.ok().map(|text| text.replace("\\u0000", "\u{fffd}"));
+    client.update(
+        INSERT,
+        None,
+        &[
+            column(&|row| Some(row.id.clone())),
+            number(&|row| Some(row.started_at)),
+            number(&|row| row.finished_at),
+            column(&|row| row.user_id.clone()),
+            column(&|row| Some(row.username.clone())),
+            column(&|row| Some(row.login_role.clone())),
+            column(&|row| Some(array_literal(&row.roles))),
+            column(&|row| Some(row.database.clone())),
+            column(&|row| Some(clean(&row.application_name))),
+            column(&|row| row.client_addr.clone()),
+            pids.into(),
+            number(&|row| row.query_id),
+            column(&|row| Some(row.statement_kind.clone())),
+            column(&|row| Some(clean(&row.original_query))),
+            column(&|row| row.rewritten_query.as_deref().map(clean)),
+            column(&|row| json(serde_json::to_string(&row.relations))),
+            column(&|row| json(serde_json::to_string(&row.policies_applied))),
+            column(&|row| Some(row.status.as_str().to_owned())),
+            column(&|row| row.sqlstate.clone()),
+            column(&|row| row.error_message.as_deref().map(clean)),
+            number(&|row| row.row_count),
+            float(&|row| row.planning_ms),
+            float(&|row| row.execution_ms),
+            column(&|row| {
+                row.parameters
+                    .as_ref()
+                    .and_then(|value| json(serde_json::to_string(value)))
+            }),
+            number(&|row| Some(row.backend_start)),
+            positions.into(),
+            hashes.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// The literal of an array of texts.
+fn array_literal(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts
+        .iter()
+        .map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+        .collect();
+    format!("{{{}}}", quoted.join(","))
+}
+
+/// The positions and hashes of rows that are added to a day; none when there is no chain.
+fn chain(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<Vec<(i64, Vec<u8>)>> {
+    if !settings::HASH_CHAIN.get() {
+        return Ok(Vec::new());
+    }
+    let mut head = (0, Vec::new());
+    let query = "select position, hash from betweenrows.query_audit_chain where day = date 'epoch' + $1 for update";
+    for found in client.update(query, None, &[(day as i32).into()])? {
+        head = (
+            found.get::<i64>(1)?.unwrap_or(0),
+            found.get::<Vec<u8>>(2)?.unwrap_or_default(),
+        );
+    }
+    let mut links = Vec::with_capacity(rows.len());
+    for row in rows {
+        head = (head.0 + 1, row::link(&head.1, head.0 + 1, &row.canonical()));
+        links.push(head.clone());
+    }
+    client.update(
+        "insert into betweenrows.query_audit_chain (day, position, hash) values (date 'epoch' + $1, $2, $3)
+         on conflict (day) do update set position = excluded.position, hash = excluded.hash",
+        None,
+        &[(day as i32).into(), head.0.into(), head.1.into()],
+    )?;
+    Ok(links)
+}
