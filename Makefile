@@ -18,7 +18,7 @@ down: ## stop it, its data stays
 	@$(BIN)/down
 
 ##@ Test it
-.PHONY: test test-matrix test-core regress oracle soak bench lint lint-deps
+.PHONY: test test-matrix test-core regress crash oracle soak bench lint lint-deps
 test: ## everything on PostgreSQL 15 and 18, PostgreSQL's own suites on 15
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
@@ -28,6 +28,8 @@ test-core: ## PostgreSQL's own suites with the library preloaded; PG=18 on that 
 	@$(BIN)/core $(or $(PG),15)
 regress: ## regression and isolation suites; PG=18 on that major, TESTS="a b" only these
 	@$(BIN)/regress $(or $(PG),15) $(TESTS)
+crash: ## kills processes under load: each statement is recorded exactly once; PG=18 on that major, ARGS="--rounds 9"
+	@$(BIN)/crash $(or $(PG),15) $(ARGS)
 oracle: ## random statements against filtered and masked copies; PG=18 on that major, ARGS="--seed 7" replays
 	@$(BIN)/oracle $(or $(PG),15) $(ARGS)
 soak: ## the same for SECONDS=3600, or as long as it is told
