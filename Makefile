@@ -18,7 +18,7 @@ down: ## stop it, its data stays
 	@$(BIN)/down
 
 ##@ Test it
-.PHONY: test test-matrix test-core regress crash oracle soak bench lint lint-deps
+.PHONY: test test-matrix test-core regress crash oracle soak bench lint lint-deps engine
 test: ## everything on PostgreSQL 15 and 18, PostgreSQL's own suites on 15
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
@@ -40,6 +40,8 @@ lint: ## formatting, clippy, shell scripts, test schedules
 	@$(BIN)/lint
 lint-deps: ## licences and sources of dependencies; installs cargo-deny
 	@$(BIN)/lint-deps
+engine: ## rebuild engine/engine.wasm, the JavaScript engine of decision functions, byte for byte
+	@engine/build
 
 ##@ Clean up
 .PHONY: clean help

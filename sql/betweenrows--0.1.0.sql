@@ -104,6 +104,29 @@ comment on table betweenrows.attribute_definitions is 'the attributes that users
 comment on column betweenrows.attribute_definitions.required is
     'a statement that needs the attribute is refused when the user has no value and there is no default';
 
+create table betweenrows.decision_functions (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    name text collate "C" not null unique check (char_length(name) between 1 and 100),
+    description text,
+    source text not null,
+    config jsonb not null default '{}' check (jsonb_typeof(config) = 'object'),
+    evaluate_context text not null check (evaluate_context in ('session', 'query')),
+    on_error text not null check (on_error in ('deny', 'skip')),
+    log_level text not null check (log_level in ('off', 'error', 'info')),
+    is_enabled boolean not null default true,
+    version integer not null default 1 check (version > 0),
+    bytecode bytea not null,
+    engine text not null,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    updated_by text not null default session_user,
+    updated_at timestamptz not null default now()
+);
+comment on table betweenrows.decision_functions is 'JavaScript that decides whether the policies that refer to it take part';
+comment on column betweenrows.decision_functions.bytecode is
+    'the source as its engine runs it; a library with another engine compiles the source when it needs it';
+comment on column betweenrows.decision_functions.engine is 'checksum of the engine that made the bytecode';
+
 create table betweenrows.policies (
     id uuid primary key default pg_catalog.gen_random_uuid(),
     name text collate "C" not null unique check (char_length(name) between 1 and 100),
@@ -111,6 +134,7 @@ create table betweenrows.policies (
         check (policy_type in ('row_filter', 'column_mask', 'column_allow', 'column_deny', 'table_deny')),
     targets jsonb not null check (jsonb_typeof(targets) = 'array'),
     definition jsonb check (jsonb_typeof(definition) = 'object'),
+    decision_function_id uuid references betweenrows.decision_functions,
     description text,
     is_enabled boolean not null default true,
     version integer not null default 1 check (version > 0),
@@ -120,6 +144,7 @@ create table betweenrows.policies (
     updated_by text not null default session_user,
     updated_at timestamptz not null default now()
 );
+create index on betweenrows.policies (decision_function_id) where decision_function_id is not null;
 comment on table betweenrows.policies is 'what is filtered, masked, allowed or denied';
 comment on column betweenrows.policies.targets is 'list of {schemas, tables, columns}: patterns of the relations it governs';
 comment on column betweenrows.policies.version is 'grows with every change; see policy_versions';
@@ -134,6 +159,7 @@ create table betweenrows.policy_versions (
     policy_type text not null,
     targets jsonb not null,
     definition jsonb,
+    decision_function text,
     description text,
     is_enabled boolean not null,
     owner text not null,
@@ -371,8 +397,9 @@ do $$
 declare
     relation text;
 begin
-    foreach relation in array array['roles', 'role_members', 'role_parents', 'attribute_definitions', 'policies',
-                                    'policy_assignments', 'exempt_roles', 'trusted_objects', 'settings'] loop
+    foreach relation in array array['roles', 'role_members', 'role_parents', 'attribute_definitions',
+                                    'decision_functions', 'policies', 'policy_assignments', 'exempt_roles',
+                                    'trusted_objects', 'settings'] loop
         execute pg_catalog.format('create trigger touch after insert or update or delete or truncate on betweenrows.%I '
             'for each statement execute function betweenrows.touch()', relation);
         execute pg_catalog.format('alter table betweenrows.%I enable always trigger touch', relation);
@@ -392,8 +419,8 @@ do $$
 declare
     relation text;
 begin
-    foreach relation in array array['users', 'roles', 'role_members', 'role_parents', 'attribute_definitions', 'policies',
-                                    'policy_versions', 'policy_assignments', 'exempt_roles', 'trusted_objects', 'settings',
+    foreach relation in array array['users', 'roles', 'role_members', 'role_parents', 'attribute_definitions',
+                                    'decision_functions', 'policies', 'policy_versions', 'policy_assignments', 'exempt_roles', 'trusted_objects', 'settings',
                                     'admin_audit', 'admin_audit_id_seq'] loop
         perform pg_catalog.pg_extension_config_dump(pg_catalog.format('betweenrows.%I', relation)::regclass, '');
     end loop;
@@ -498,7 +525,7 @@ create function betweenrows.alter_policy(name text, expected_version integer def
     language c security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'alter_policy_wrapper';
 comment on function betweenrows.alter_policy(text, integer, jsonb, jsonb, text, text, boolean) is
-    'changes a policy and returns its version; null leaves alone, an empty description clears';
+    'changes a policy and returns its version; null leaves alone, an empty description or decision function clears';
 
 create function betweenrows.drop_policy(name text) returns void
     language c security definer set search_path = pg_catalog, pg_temp
@@ -518,6 +545,47 @@ create function betweenrows.unassign_policy(policy text, to_user text default nu
     as 'MODULE_PATHNAME', 'unassign_policy_wrapper';
 comment on function betweenrows.unassign_policy(text, text, text) is
     'ends the assignment of a policy to a user, a role or everyone';
+
+-- Decision functions -----------------------------------------------------------------------------------------------
+
+create function betweenrows.create_decision_function(name text, source text, config jsonb default '{}',
+                                                     evaluate_context text default 'session',
+                                                     on_error text default 'deny', log_level text default 'off',
+                                                     description text default null, is_enabled boolean default true)
+    returns uuid
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'create_decision_function_wrapper';
+comment on function betweenrows.create_decision_function(text, text, jsonb, text, text, text, text, boolean) is
+    'compiles and stores JavaScript that defines evaluate(ctx, config), for policies to refer to';
+
+create function betweenrows.alter_decision_function(name text, expected_version integer default null,
+                                                    source text default null, config jsonb default null,
+                                                    evaluate_context text default null, on_error text default null,
+                                                    log_level text default null, description text default null,
+                                                    is_enabled boolean default null) returns integer
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'alter_decision_function_wrapper';
+comment on function betweenrows.alter_decision_function(text, integer, text, jsonb, text, text, text, text, boolean) is
+    'changes a decision function and returns its version; null leaves alone, an empty description clears';
+
+create function betweenrows.drop_decision_function(name text) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'drop_decision_function_wrapper';
+comment on function betweenrows.drop_decision_function(text) is
+    'removes a decision function that no policy refers to';
+
+create function betweenrows.test_decision_function(source text, context jsonb, config jsonb default '{}')
+    returns table (fire boolean, logs jsonb, error text, fuel bigint, microseconds bigint)
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'test_decision_function_wrapper';
+comment on function betweenrows.test_decision_function(text, jsonb, jsonb) is
+    'evaluates JavaScript as a decision function would be, without storing anything';
+
+create function betweenrows.decision_context(username text default null, query text default null) returns jsonb
+    language c security definer
+    as 'MODULE_PATHNAME', 'decision_context_wrapper';
+comment on function betweenrows.decision_context(text, text) is
+    'what decision functions are told now for a user, and for a statement of that user';
 
 -- Short forms ------------------------------------------------------------------------------------------------------
 
@@ -674,7 +742,8 @@ grant execute on all functions in schema betweenrows to betweenrows_admin;
 grant execute on function betweenrows.whoami() to public;
 revoke all on function betweenrows.touch(), betweenrows.append_only() from betweenrows_admin;
 grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, betweenrows.role_parents,
-    betweenrows.attribute_definitions, betweenrows.policies, betweenrows.policy_versions, betweenrows.policy_assignments,
+    betweenrows.attribute_definitions, betweenrows.decision_functions, betweenrows.policies,
+    betweenrows.policy_versions, betweenrows.policy_assignments,
     betweenrows.exempt_roles, betweenrows.trusted_objects, betweenrows.settings, betweenrows.admin_audit
     to betweenrows_admin;
 grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.admin_audit to betweenrows_auditor;

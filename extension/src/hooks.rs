@@ -15,7 +15,7 @@ use crate::catalog::known::{self, Asker};
 use crate::expression::code;
 use crate::guard::frames::{self, Kind};
 use crate::pg::leaf;
-use crate::{audit, guard, redact, rewrite, utility};
+use crate::{audit, gate, guard, redact, rewrite, utility};
 
 /// PostgreSQL's own functions, declared without pgrx's guard.
 mod standard {
@@ -95,16 +95,25 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     take_invalidations();
     audit::statement::analysing(query_string, (*parse).stmt_location, (*parse).stmt_len);
-    let governed = !known::is_open_query(parse) && secure(parse, query_string, bound_params);
+    let outcome = if known::is_open_query(parse) {
+        rewrite::Outcome::default()
+    } else {
+        secure(parse, query_string, bound_params)
+    };
     let frame = frames::enter(Kind::Planner);
-    let since = governed.then(Instant::now);
+    let since = outcome.concerned.then(Instant::now);
     let plan = match NEXT_PLANNER {
         Some(next) => next(parse, query_string, cursor_options, bound_params),
         None => standard::standard_planner(parse, query_string, cursor_options, bound_params),
     };
     frames::leave(frame);
     if let Some(since) = since {
-        planned(plan, frame, since.elapsed().as_secs_f64() * 1000.0);
+        planned(
+            plan,
+            frame,
+            outcome.depends_on_statement,
+            since.elapsed().as_secs_f64() * 1000.0,
+        );
     }
     plan
 }
@@ -114,17 +123,25 @@ unsafe extern "C-unwind" fn secure(
     parse: *mut pg_sys::Query,
     query_string: *const c_char,
     params: pg_sys::ParamListInfo,
-) -> bool {
-    let governed = rewrite::secure(parse, query_string, params);
-    if governed {
+) -> rewrite::Outcome {
+    let outcome = rewrite::secure(parse, query_string, params);
+    if outcome.concerned {
         // A client can ask for plans to be printed to itself, filters and attribute values included.
         pg_sys::Debug_print_plan = false;
     }
-    governed
+    outcome
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn planned(plan: *mut pg_sys::PlannedStmt, frame: usize, milliseconds: f64) {
+unsafe extern "C-unwind" fn planned(
+    plan: *mut pg_sys::PlannedStmt,
+    frame: usize,
+    depends_on_statement: bool,
+    milliseconds: f64,
+) {
+    if depends_on_statement {
+        gate::mark_plan(plan);
+    }
     audit::statement::planned(milliseconds);
     audit::collect::planned(plan, frame);
 }

@@ -11,6 +11,7 @@ mod audit;
 mod catalog;
 mod errors;
 mod expression;
+mod gate;
 mod guard;
 mod hooks;
 mod identity;
@@ -42,5 +43,6 @@ pub extern "C-unwind" fn _PG_init() {
     identity::switch::init();
     redact::init();
     utility::follow::init();
+    gate::init();
     hooks::init();
 }

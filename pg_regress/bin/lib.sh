@@ -101,12 +101,15 @@ pg() {
 }
 
 # install_extension N: builds this clone's extension for major N and puts it into the private copy.
-# A running server has the old library mapped: it is removed and written anew, never overwritten.
+# A running server has the old library and engine mapped: they are removed and written anew, never overwritten.
 install_extension() {
+    local engine
+    engine=$("$BIN/engine")
     "$BIN/build" "$1"
     pg "$1"
-    rm -f "$PG_PKGLIBDIR/betweenrows.so" "$PG_SHAREDIR"/extension/betweenrows{.control,--*.sql}
+    rm -f "$PG_PKGLIBDIR"/betweenrows{.so,_engine.cwasm} "$PG_SHAREDIR"/extension/betweenrows{.control,--*.sql}
     install -m 755 "$BR_DATA_DIR/build/$1/betweenrows.so" "$PG_PKGLIBDIR/"
+    install -m 644 "$engine" "$PG_PKGLIBDIR/betweenrows_engine.cwasm"
     install -m 644 "$ROOT/extension/betweenrows.control" "$ROOT"/sql/betweenrows--*.sql "$PG_SHAREDIR/extension/"
 }
 

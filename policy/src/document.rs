@@ -9,6 +9,7 @@ mod write;
 
 use crate::attribute;
 use crate::error::Issue;
+use crate::function::FunctionSpec;
 use crate::json::Issues;
 use crate::model::{AccessMode, Definition, PolicyType, Target};
 use serde_json::{Map, Value};
@@ -37,6 +38,8 @@ pub struct Document {
     pub roles: Option<Vec<RoleSpec>>,
     /// Users, by username.
     pub users: Option<Vec<UserSpec>>,
+    /// Decision functions, by name.
+    pub decision_functions: Option<Vec<FunctionSpec>>,
     /// Policies, by name.
     pub policies: Option<Vec<PolicySpec>>,
 }
@@ -83,6 +86,8 @@ pub struct PolicySpec {
     pub targets: Vec<Target>,
     /// How it does it; suits the type.
     pub definition: Definition,
+    /// The name of the function that decides whether it takes part; without one it always does.
+    pub decision_function: Option<String>,
     /// For whom it is, completely; `None` leaves that alone.
     pub assignments: Option<Vec<AssignmentSpec>>,
 }

@@ -7,6 +7,7 @@ pub mod attribute;
 pub mod decide;
 pub mod document;
 pub mod error;
+pub mod function;
 mod json;
 pub mod model;
 pub mod pattern;

@@ -187,6 +187,8 @@ pub struct Policy {
     pub is_enabled: bool,
     /// The role with whose rights its subqueries read.
     pub owner: String,
+    /// The function that decides whether it takes part; without one it always does.
+    pub decision_function: Option<Id>,
 }
 
 /// For whom an assignment is.

@@ -9,12 +9,13 @@
 use pgrx::iter::TableIterator;
 use pgrx::{AnyElement, PgTryBuilder, name, prelude::*};
 use policy::document::{Assignee, Document, PolicySpec, RoleSpec, UserSpec};
+use policy::function::FunctionSpec;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::assignments::{self, Whom};
 use super::policies::{self, Change, Content};
-use super::{args, attributes, errors, json, members, parents, roles, settings, sql, users};
+use super::{args, attributes, decision_functions, errors, json, members, parents, roles, settings, sql, users};
 
 /// See the comment on the SQL function.
 #[pg_extern(sql = false)]
@@ -85,6 +86,9 @@ fn run(document: &Document, prune: bool) -> Vec<Step> {
     run.parents(document.roles.as_deref().unwrap_or_default());
     for (path, user) in each(&document.users, "users") {
         errors::at(&path, || run.user(user));
+    }
+    for (path, function) in each(&document.decision_functions, "decision_functions") {
+        errors::at(&path, || run.decision_function(function));
     }
     for (path, policy) in each(&document.policies, "policies") {
         errors::at(&path, || run.policy(policy));
@@ -194,6 +198,30 @@ impl Run {
         }
     }
 
+    fn decision_function(&mut self, function: &FunctionSpec) {
+        let name = &function.name;
+        let content = decision_functions::Content {
+            source: function.source.clone(),
+            config: function.config.clone(),
+            evaluate_context: function.evaluate_context,
+            on_error: function.on_error,
+            log_level: function.log_level,
+            description: function.description.clone(),
+            is_enabled: function.is_enabled,
+        };
+        match decision_functions::find_and_lock(name) {
+            Some(before) => {
+                let altered = decision_functions::alter(&before, &content);
+                self.altered("decision_function", name, &altered.changes);
+            }
+            None => {
+                decision_functions::create(name, &content)
+                    .unwrap_or_else(|| errors::concurrent_change(&format!("decision function \"{name}\"")));
+                self.step("create", "decision_function", name, function.evaluate_context.as_str());
+            }
+        }
+    }
+
     fn policy(&mut self, policy: &PolicySpec) {
         let name = &policy.name;
         match policies::find_and_lock(name) {
@@ -204,6 +232,8 @@ impl Run {
                         policy_type: Some(policy.policy_type),
                         targets: Some(policy.targets.clone()),
                         definition: Some(policy.definition.clone()),
+                        // A document says it all: without a function there is to be none.
+                        decision_function: Some(policy.decision_function.as_deref().unwrap_or_default()),
                         description: policy.description.as_deref(),
                         is_enabled: Some(policy.is_enabled),
                     },
@@ -215,6 +245,7 @@ impl Run {
                     policy_type: policy.policy_type,
                     targets: policy.targets.clone(),
                     definition: policy.definition.clone(),
+                    decision_function: policy.decision_function.as_deref(),
                     description: policy.description.as_deref(),
                     is_enabled: policy.is_enabled,
                 };
@@ -262,6 +293,10 @@ impl Run {
             policies::drop(&policies::lock(&name));
             self.step("drop", "policy", &name, "");
         }
+        for name in unlisted(&document.decision_functions, MY_FUNCTIONS, |function| &function.name) {
+            decision_functions::drop(&decision_functions::lock(&name));
+            self.step("drop", "decision_function", &name, "");
+        }
         for name in unlisted(&document.users, MY_USERS, |user| &user.username) {
             users::drop(&users::lock(&name));
             self.step("drop", "user", &name, "");
@@ -297,6 +332,8 @@ const MY_ASSIGNMENTS: &str = "
 
 const MY_POLICIES: &str =
     "select to_jsonb(p.name) from betweenrows.policies p where p.created_by = session_user order by p.name";
+const MY_FUNCTIONS: &str =
+    "select to_jsonb(f.name) from betweenrows.decision_functions f where f.created_by = session_user order by f.name";
 const MY_USERS: &str =
     "select to_jsonb(u.username) from betweenrows.users u where u.created_by = session_user order by u.username";
 const MY_ROLES: &str =

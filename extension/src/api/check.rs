@@ -37,6 +37,7 @@ pub(crate) fn policy(name: &str, policy_type: PolicyType, targets: Vec<Target>, 
         definition,
         is_enabled: true,
         owner: owner.to_owned(),
+        decision_function: None,
     };
     let Some(catalog) = catalog::catalog() else { return };
     if let Some(finding) = validate::policy(&catalog, &policy, owner_id) {

@@ -6,6 +6,7 @@ use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
 use pgrx::{name, notice, prelude::*};
 use policy::decide::{self, Applicable, TableAccess};
+use policy::function::Ruling;
 use policy::model::{Id, Scope};
 
 use super::relations::{self, Relation};
@@ -37,7 +38,8 @@ fn effective_policies(
     let catalog = catalog::catalog().unwrap_or_else(|| errors::corrupt_catalog("its tables are missing".to_owned()));
     let mut rows = Vec::new();
     if let Some(subject) = Subject::find(&catalog, username) {
-        let applicable = decide::applicable(&catalog.policies, &catalog.assignments, subject.user, &subject.roles);
+        let mut applicable = decide::applicable(&catalog.policies, &catalog.assignments, subject.user, &subject.roles);
+        subject.ask_decision_functions(&catalog, &mut applicable);
         let explain = named.is_some();
         for relation in named.map_or_else(relations::all, |relation| vec![relation]) {
             rows.extend(subject.effects(&catalog, &applicable, &relation, explain));
@@ -78,6 +80,7 @@ struct ByPolicy {
 /// A user as far as policies can tell users apart.
 struct Subject {
     name: String,
+    login: Option<Oid>,
     user: Option<Id>,
     roles: BTreeSet<Id>,
 }
@@ -110,9 +113,27 @@ impl Subject {
         direct.extend(login.iter().flat_map(|&role| catalog::inherited_roles(catalog, role)));
         Some(Subject {
             name: name.to_owned(),
+            login,
             user: row.as_ref().map(args::id_of),
             roles: catalog.roles.active_roles(direct.into_iter()),
         })
+    }
+
+    /// Leaves out what decision functions leave out now, as this session is. Where a function asks for the statement, its
+    /// policies do what restricts.
+    fn ask_decision_functions(&self, catalog: &std::rc::Rc<Catalog>, applicable: &mut [Applicable]) {
+        let session = self.login.and_then(catalog::session_of);
+        for entry in applicable.iter_mut() {
+            let Some(function) = entry.policy.decision_function else {
+                continue;
+            };
+            let ruling = match &session {
+                Some(session) => session.firing.ruling(catalog, function),
+                // Nobody can log in as such a user, who has no session.
+                None => Ruling::Restrict,
+            };
+            entry.fires = entry.policy.takes_part(ruling);
+        }
     }
 
     /// What took effect on one relation; with `explain` also that it is hidden without a policy that says so.

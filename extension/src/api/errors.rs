@@ -206,11 +206,34 @@ pub(crate) fn invalid_parent(role: &str, parent: &str, reason: String) -> ! {
     )
 }
 
-/// The policy was changed since the caller read it (40001).
-pub(crate) fn stale_version(name: &str, expected: i32, found: i32) -> ! {
+/// The source of a decision function cannot be used (42601).
+pub(crate) fn bad_source(name: &str, error: &decision::CompileError) -> ! {
+    let place = error
+        .position
+        .map(|(line, column)| format!("decision function \"{name}\", line {line}, column {column}"));
+    raise(
+        PgSqlErrorCode::ERRCODE_SYNTAX_ERROR,
+        error.message.clone(),
+        Some(place.unwrap_or_else(|| format!("decision function \"{name}\""))),
+        "The source is JavaScript that defines function evaluate(ctx, config) and returns {fire: true} or {fire: false}.",
+    )
+}
+
+/// Decision functions cannot be compiled or evaluated (55000).
+pub(crate) fn no_engine(reason: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "decision functions cannot be evaluated".to_owned(),
+        Some(reason.to_owned()),
+        "Install the engine file of this version of betweenrows beside its library, owned by root.",
+    )
+}
+
+/// The object was changed since the caller read it (40001); `what` is its kind and name.
+pub(crate) fn stale_version(what: &str, expected: i32, found: i32) -> ! {
     raise(
         PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
-        format!("policy \"{name}\" has changed"),
+        format!("{what} has changed"),
         Some(format!(
             "The expected version is {expected}, the current version is {found}."
         )),

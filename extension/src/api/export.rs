@@ -15,6 +15,7 @@ fn export() -> JsonB {
         "attributes": Value::Array(sql::look(ATTRIBUTES, &[])),
         "roles": Value::Array(sql::look(ROLES, &[])),
         "users": Value::Array(sql::look(USERS, &[])),
+        "decision_functions": Value::Array(sql::look(DECISION_FUNCTIONS, &[])),
         "policies": Value::Array(sql::look(POLICIES, &[])),
     }))
 }
@@ -39,9 +40,17 @@ const USERS: &str = "
                   where m.user_id = u.id))
     from betweenrows.users u order by u.username";
 
+// What is null in a config is a value.
+const DECISION_FUNCTIONS: &str = "
+    select jsonb_strip_nulls(jsonb_build_object('name', f.name, 'description', f.description, 'source', f.source,
+        'evaluate_context', f.evaluate_context, 'on_error', f.on_error, 'log_level', f.log_level,
+        'is_enabled', f.is_enabled)) || jsonb_build_object('config', f.config)
+    from betweenrows.decision_functions f order by f.name";
+
 const POLICIES: &str = "
     select jsonb_strip_nulls(jsonb_build_object('name', p.name, 'policy_type', p.policy_type,
         'description', p.description, 'is_enabled', p.is_enabled, 'targets', p.targets, 'definition', p.definition,
+        'decision_function', (select f.name from betweenrows.decision_functions f where f.id = p.decision_function_id),
         'assignments', (select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('user', u.username,
                             'role', r.name, 'priority', a.priority)) order by r.name, u.username), '[]')
                         from betweenrows.policy_assignments a left join betweenrows.users u on u.id = a.user_id

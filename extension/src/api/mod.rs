@@ -12,6 +12,8 @@ mod assignments;
 mod attributes;
 mod audit;
 mod check;
+mod decision_context;
+mod decision_functions;
 mod effective;
 mod errors;
 mod export;

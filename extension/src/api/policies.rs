@@ -8,7 +8,7 @@ use policy::model::{self, Definition, Policy, PolicyType, Target, Targets};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{args, audit, check, errors, json, sql};
+use super::{args, audit, check, decision_functions, errors, json, sql};
 
 const KIND: &str = "policy";
 
@@ -30,11 +30,11 @@ fn create_policy(
     );
     let targets = args::required("targets", json::argument("targets", targets));
     let definition = json::argument("definition", definition);
-    no_decision_function(decision_function);
     let content = Content {
         policy_type,
         targets: suitable_targets(policy_type, &targets),
         definition: suitable_definition(policy_type, definition.as_ref()),
+        decision_function,
         description: args::description(description),
         is_enabled: args::required("is_enabled", is_enabled),
     };
@@ -57,18 +57,18 @@ fn alter_policy(
     let name = args::object_name("name", name);
     let targets = json::argument("targets", targets);
     let definition = json::argument("definition", definition);
-    no_decision_function(decision_function);
     let before = lock(name);
     if let Some(expected) = expected_version
         && expected != before.version
     {
-        errors::stale_version(name, expected, before.version);
+        errors::stale_version(&format!("policy \"{name}\""), expected, before.version);
     }
     let policy_type = before.policy_type();
     let change = Change {
         policy_type: None,
         targets: targets.map(|value| suitable_targets(policy_type, &value)),
         definition: definition.map(|value| suitable_definition(policy_type, Some(&value))),
+        decision_function,
         description: args::description(description),
         is_enabled,
     };
@@ -86,6 +86,8 @@ pub(crate) struct Content<'a> {
     pub(crate) policy_type: PolicyType,
     pub(crate) targets: Vec<Target>,
     pub(crate) definition: Definition,
+    /// The name of the function that decides whether it takes part.
+    pub(crate) decision_function: Option<&'a str>,
     pub(crate) description: Option<&'a str>,
     pub(crate) is_enabled: bool,
 }
@@ -97,6 +99,8 @@ pub(crate) struct Change<'a> {
     pub(crate) policy_type: Option<PolicyType>,
     pub(crate) targets: Option<Vec<Target>>,
     pub(crate) definition: Option<Definition>,
+    /// An empty name takes the function away.
+    pub(crate) decision_function: Option<&'a str>,
     pub(crate) description: Option<&'a str>,
     pub(crate) is_enabled: Option<bool>,
 }
@@ -119,6 +123,7 @@ pub(crate) struct Stored {
     pub(crate) version: i32,
     targets: Value,
     definition: Value,
+    decision_function_id: Option<String>,
     description: Option<String>,
     is_enabled: bool,
     owner: String,
@@ -143,6 +148,10 @@ impl Stored {
             .unwrap_or_else(|issue| errors::corrupt_catalog(format!("policy \"{}\": {issue}", self.name)))
     }
 
+    fn decision_function(&self) -> Option<model::Id> {
+        self.decision_function_id.as_deref().map(args::parse_id)
+    }
+
     /// The targets, `None` when they are unusable.
     pub(crate) fn parsed_targets(&self) -> Option<Vec<Target>> {
         model::parse_targets(&self.targets).ok()
@@ -160,6 +169,7 @@ impl Stored {
             definition: model::parse_definition(policy_type, Some(&self.definition)).ok()?,
             is_enabled: self.is_enabled,
             owner: self.owner.clone(),
+            decision_function: self.decision_function(),
         })
     }
 
@@ -177,9 +187,11 @@ impl Stored {
 pub(crate) fn create(name: &str, content: &Content) -> Option<Stored> {
     let (targets, definition) = (content.targets.clone(), content.definition.clone());
     check::policy(name, content.policy_type, targets, definition, &session_user());
+    let decision_function = gating(content.decision_function);
     let row = sql::row(
-        "insert into betweenrows.policies as p (name, policy_type, targets, definition, description, is_enabled)
-         values ($1, $2, $3, $4, $5, $6) on conflict do nothing returning to_jsonb(p)",
+        "insert into betweenrows.policies as p (name, policy_type, targets, definition, description, is_enabled,
+                                                decision_function_id)
+         values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning to_jsonb(p)",
         &[
             name.into(),
             content.policy_type.as_str().into(),
@@ -187,6 +199,7 @@ pub(crate) fn create(name: &str, content: &Content) -> Option<Stored> {
             json::parameter(&content.definition.to_json().unwrap_or_default()).into(),
             args::stored_description(content.description).into(),
             content.is_enabled.into(),
+            decision_function.into(),
         ],
     )?;
     let created = Stored::from_row(row);
@@ -210,6 +223,10 @@ pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
     };
     let description = args::changed_description(before.description.as_deref(), change.description);
     let is_enabled = change.is_enabled.unwrap_or(before.is_enabled);
+    let decision_function = match change.decision_function {
+        None => before.decision_function().map(args::uuid),
+        name => gating(name),
+    };
     let mut changes = Vec::new();
     if change.policy_type.is_some_and(|new| new.as_str() != before.policy_type) {
         changes.push("policy_type");
@@ -219,6 +236,9 @@ pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
     }
     if definition != before.definition {
         changes.push("definition");
+    }
+    if decision_function != before.decision_function().map(args::uuid) {
+        changes.push("decision_function");
     }
     if description != before.description.as_deref() {
         changes.push("description");
@@ -249,7 +269,7 @@ pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
     let row = sql::row(
         "update betweenrows.policies p
          set targets = $2, definition = $3, description = $4, is_enabled = $5, version = p.version + 1,
-             policy_type = $7, owner = case when $6 then session_user::text else p.owner end, updated_by = session_user, updated_at = now()
+             policy_type = $7, decision_function_id = $8, owner = case when $6 then session_user::text else p.owner end, updated_by = session_user, updated_at = now()
          where p.id = $1 returning to_jsonb(p)",
         &[
             args::uuid(before.id()).into(),
@@ -259,6 +279,7 @@ pub(crate) fn alter(before: &Stored, change: &Change) -> Altered {
             is_enabled.into(),
             rewritten.into(),
             policy_type.as_str().into(),
+            decision_function.into(),
         ],
     );
     let after = Stored::from_row(row.unwrap_or_default());
@@ -388,15 +409,10 @@ fn suitable_definition(policy_type: PolicyType, value: Option<&Value>) -> Defini
     args::valid("definition", model::parse_definition(policy_type, value))
 }
 
-/// Decision functions are named like everything else, and none exists that could be named.
-fn no_decision_function(name: Option<&str>) {
-    if let Some(name) = name {
-        errors::undefined(
-            "decision function",
-            name,
-            "Leave the argument out: the policy then always takes part.",
-        );
-    }
+/// The decision function of that name, locked against being dropped; none for an empty name.
+fn gating(name: Option<&str>) -> Option<Uuid> {
+    let name = name.filter(|name| !name.is_empty())?;
+    Some(args::uuid(decision_functions::refer_to(name)))
 }
 
 /// The role that is logged in, who owns what it writes.
@@ -408,10 +424,11 @@ fn session_user() -> String {
 fn keep_version(policy: &Stored, operation: &str) {
     sql::run(
         "insert into betweenrows.policy_versions (policy_id, version, name, policy_type, targets, definition, description,
-                                                  is_enabled, owner, operation)
+                                                  is_enabled, owner, operation, decision_function)
          select p.id, p.version + (case when $2 = 'drop' then 1 else 0 end), p.name, p.policy_type, p.targets,
-                p.definition, p.description, p.is_enabled, p.owner, $2
-         from betweenrows.policies p where p.id = $1",
+                p.definition, p.description, p.is_enabled, p.owner, $2, f.name
+         from betweenrows.policies p left join betweenrows.decision_functions f on f.id = p.decision_function_id
+         where p.id = $1",
         &[args::uuid(policy.id()).into(), operation.into()],
     );
 }

@@ -100,10 +100,10 @@ unsafe fn qualify_columns(query: *mut Query) {
 }
 
 /// Another subject, until dropped.
-struct Assumed;
+pub(super) struct Assumed;
 
 impl Assumed {
-    fn enter(session: Option<Session>) -> Self {
+    pub(super) fn enter(session: Option<Session>) -> Self {
         catalog::assume(Some(session));
         Assumed
     }

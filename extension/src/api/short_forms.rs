@@ -147,6 +147,7 @@ impl Form {
             columns: self.columns,
         };
         let content = Content {
+            decision_function: None,
             policy_type: self.policy_type,
             targets: vec![target],
             definition,

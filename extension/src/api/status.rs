@@ -11,7 +11,7 @@ use super::{relations, settings, sql};
 use crate::catalog::{self, Catalog};
 use crate::expression::validate;
 use crate::guard::trust;
-use crate::{identity, pg};
+use crate::{gate, identity, pg};
 
 /// See the comment on the SQL function.
 #[pg_extern(sql = false)]
@@ -26,6 +26,7 @@ fn status() -> JsonB {
                 attribute_definitions(&catalog, &mut findings);
                 policies(&catalog, &mut findings);
                 attribute_values(&catalog, &mut findings);
+                decision_functions(&catalog, &mut findings);
                 views(&catalog, &mut findings);
                 trusted_objects(&catalog, &mut findings);
             }
@@ -51,6 +52,7 @@ const COUNTS: &str = "
         'roles', (select count(*) from betweenrows.roles),
         'attributes', (select count(*) from betweenrows.attribute_definitions),
         'policies', (select count(*) from betweenrows.policies),
+        'decision_functions', (select count(*) from betweenrows.decision_functions),
         'disabled_policies', (select count(*) from betweenrows.policies p where not p.is_enabled),
         'assignments', (select count(*) from betweenrows.policy_assignments))";
 
@@ -120,6 +122,34 @@ fn attribute_definitions(catalog: &Catalog, findings: &mut Findings) {
             key,
             "the definition cannot be read; define the attribute anew",
         );
+    }
+}
+
+/// Without an answer, policies do what restricts.
+fn decision_functions(catalog: &Catalog, findings: &mut Findings) {
+    let names = sql::look(
+        "select to_jsonb(f.name) from betweenrows.decision_functions f order by f.name",
+        &[],
+    );
+    let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+    for name in &names {
+        if !catalog.functions.iter().any(|function| function.facts.name == *name) {
+            findings.error("decision_function", name, "the function cannot be read; alter it");
+        }
+    }
+    if !names.is_empty()
+        && let Some(problem) = gate::problem()
+    {
+        findings.error("engine", "betweenrows", problem);
+    }
+    for function in catalog.functions.iter().filter(|function| function.facts.is_enabled) {
+        if function.engine != decision::ENGINE_ID {
+            findings.warning(
+                "decision_function",
+                &function.facts.name,
+                "it was compiled by another engine, and is compiled anew for each evaluation; alter its source",
+            );
+        }
     }
 }
 

@@ -334,6 +334,9 @@ unsafe extern "C-unwind" fn schema_changed(_arg: Datum, _cache: i32, _hash: u32)
 
 #[pg_guard]
 unsafe extern "C-unwind" fn function_changed(_arg: Datum, _cache: i32, hash: u32) {
+    if crate::gate::is_own_reset() {
+        return;
+    }
     COMPILED.set(true);
     // A plan knows of the functions that were put into it, not of those that it calls.
     code_changed(|code| !code.functions.is_empty() && (hash == 0 || code.functions.contains(&hash)));

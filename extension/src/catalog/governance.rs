@@ -140,7 +140,7 @@ impl Governance {
             ancestors: &ancestors,
             columns: &[],
         };
-        let applicable = session.subject.applicable(&session.catalog);
+        let applicable = session.subject.applicable(&session.catalog, &session.firing);
         // Columns do not matter where no policy is about the relation or its kin: a database has many such tables, and all
         // are asked for when a client lists them.
         let alone = related.is_empty() && !has_children;

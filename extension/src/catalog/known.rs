@@ -4,10 +4,11 @@
 //! Invariant: what is known here was decided by the catalog, for the same login role and current role, and nothing has
 //! changed since: no invalidation of any kind was heard of. Whatever is not known is decided anew.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys::{Oid, PlannedStmt, Query, RTEKind, RangeTblEntry};
 
+use crate::gate::session::Fingerprint;
 use crate::pg::{leaf, list, walk};
 
 /// Who asks.
@@ -56,6 +57,8 @@ struct Known {
     asker: Cell<Asker>,
     /// Whether a table or a column may be hidden from the asker.
     hides: Cell<bool>,
+    /// What decision functions were told that may change unheard.
+    fingerprint: RefCell<Option<Fingerprint>>,
     /// Not governed, nor a filtered catalog.
     open: Relations,
     /// With all their columns visible.
@@ -71,6 +74,7 @@ thread_local! {
             current: Cell::new(Oid::INVALID),
             asker: Cell::new(Asker::Unknown),
             hides: Cell::new(true),
+            fingerprint: RefCell::new(None),
             open: Relations::new(),
             shown: Relations::new(),
         }
@@ -103,6 +107,7 @@ pub(crate) fn learn(changes: u64, asker: Asker) -> bool {
         known.current.set(leaf::GetUserId());
         known.asker.set(asker);
         known.hides.set(true);
+        known.fingerprint.replace(None);
         known.open.clear();
         known.shown.clear();
         true
@@ -119,6 +124,16 @@ pub(crate) fn hides() -> bool {
     KNOWN.with(|known| known.hides.get())
 }
 
+/// The same for a subject. With a fingerprint it is known only while that holds, since decision functions would have to be
+/// asked again.
+pub(crate) fn learn_subject(changes: u64, role: Oid, fingerprint: Option<Fingerprint>) -> bool {
+    let learned = learn(changes, Asker::Subject(role));
+    if learned {
+        KNOWN.with(|known| known.fingerprint.replace(fingerprint));
+    }
+    learned
+}
+
 /// Who asks, as far as it is known.
 pub(crate) fn asker() -> Asker {
     KNOWN.with(Known::asker)
@@ -128,7 +143,8 @@ impl Known {
     fn asker(&self) -> Asker {
         let holds = self.holds_at.get() == self.changes.get()
             && self.login.get() == leaf::GetSessionUserId()
-            && self.current.get() == leaf::GetUserId();
+            && self.current.get() == leaf::GetUserId()
+            && self.fingerprint.borrow().as_ref().is_none_or(Fingerprint::holds);
         if holds { self.asker.get() } else { Asker::Unknown }
     }
 }

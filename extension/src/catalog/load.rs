@@ -8,11 +8,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pgrx::pg_sys::{self, Oid};
 use policy::attribute;
+use policy::function::{DecisionFunction, EvaluateContext, LogLevel, OnError};
 use policy::model::{self, AccessMode, Assignment, Definition, Policy, PolicyType, Scope, Targets};
 use policy::roles::RoleGraph;
 use serde_json::Value;
 
 use super::{Catalog, epoch};
+use crate::gate::Function;
 use crate::pg::{self, scan};
 
 /// Reads everything but the users.
@@ -46,6 +48,13 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
         policies.push(policy(&row)?);
     }
     policies.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let mut functions = Vec::new();
+    for row in read("decision_functions")? {
+        // Where one is missing, its policies do what restricts.
+        functions.extend(function(&row).ok());
+    }
+    functions.sort_by(|a, b| a.facts.name.cmp(&b.facts.name));
 
     let mut assignments = Vec::new();
     for row in read("policy_assignments")? {
@@ -97,6 +106,15 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
     (access_mode == AccessMode::Open).hash(&mut hasher);
     format!("{policies:?}{assignments:?}{attributes:?}").hash(&mut hasher);
     (&roles, &parents, &exempt_sorted).hash(&mut hasher);
+    for function in &functions {
+        (
+            format!("{:?}", function.facts),
+            &function.source,
+            &function.engine,
+            &function.bytecode,
+        )
+            .hash(&mut hasher);
+    }
 
     let trusted = crate::guard::trust::load(&read("trusted_objects")?, &exempt_roles)?;
     let mut trusted_sorted: Vec<(u32, u32)> = trusted
@@ -110,6 +128,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
         namespace,
         access_mode,
         policies,
+        functions,
         assignments,
         roles: RoleGraph::new(roles, parents),
         role_names,
@@ -146,7 +165,42 @@ fn policy(row: &scan::Row) -> Result<Policy, String> {
         definition,
         is_enabled: row.bool("is_enabled")?,
         owner: row.text("owner")?.to_owned(),
+        decision_function: row.id_or_null("decision_function_id")?,
     })
+}
+
+fn function(row: &scan::Row) -> Result<Function, String> {
+    let say = |issue: policy::error::Issue| issue.to_string();
+    let config = row.json("config")?.ok_or("config is null")?;
+    Ok(Function {
+        config: config.to_string(),
+        facts: DecisionFunction {
+            id: row.id("id")?,
+            name: row.text("name")?.to_owned(),
+            version: row.integer("version")?,
+            config,
+            evaluate_context: EvaluateContext::parse(row.text("evaluate_context")?).map_err(say)?,
+            on_error: OnError::parse(row.text("on_error")?).map_err(say)?,
+            log_level: LogLevel::parse(row.text("log_level")?).map_err(say)?,
+            is_enabled: row.bool("is_enabled")?,
+        },
+        source: row.text("source")?.to_owned(),
+        bytecode: bytes(row.text("bytecode")?).unwrap_or_default(),
+        engine: row.text("engine")?.to_owned(),
+    })
+}
+
+/// A bytea in its hexadecimal form. In any other, which a session can choose, the source is compiled again.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("\\x")?.as_bytes();
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
+            _ => None,
+        })
+        .collect()
 }
 
 fn attribute_definition(row: &scan::Row) -> Result<attribute::Definition, String> {

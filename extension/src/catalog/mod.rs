@@ -43,6 +43,7 @@ use self::known::Asker;
 use self::subject::Subject;
 use crate::audit::overrides::Overrides;
 use crate::errors;
+use crate::gate::{self, Firing};
 use crate::pg::leaf;
 
 /// Everything decisions depend on that is not about one user.
@@ -55,6 +56,8 @@ pub(crate) struct Catalog {
     pub(crate) policies: Vec<Policy>,
     /// All assignments.
     pub(crate) assignments: Vec<Assignment>,
+    /// Decision functions that can be read, ordered by name.
+    pub(crate) functions: Vec<gate::Function>,
     /// Roles and their parents.
     pub(crate) roles: RoleGraph,
     /// The roles' ids by name: membership in a PostgreSQL role of that name counts too.
@@ -82,7 +85,8 @@ impl Catalog {
 struct Cache {
     catalog: Option<Rc<Catalog>>,
     subjects: HashMap<Oid, Rc<Subject>>,
-    relations: HashMap<(Oid, Oid), Rc<Governance>>,
+    /// By subject, by what decision functions answered, and by relation.
+    relations: HashMap<(Oid, u64, Oid), Rc<Governance>>,
 }
 
 thread_local! {
@@ -100,12 +104,23 @@ pub(crate) struct Session {
     pub(crate) catalog: Rc<Catalog>,
     /// Who asks.
     pub(crate) subject: Rc<Subject>,
+    /// Which of the subject's policies take part.
+    pub(crate) firing: Rc<Firing>,
 }
 
 impl Session {
+    fn new(catalog: Rc<Catalog>, subject: Rc<Subject>) -> Self {
+        let firing = gate::for_session(&catalog, &subject);
+        Session {
+            catalog,
+            subject,
+            firing,
+        }
+    }
+
     /// The proof that a plan was made for this subject under these policies.
     pub(crate) fn proof(&self) -> &CStr {
-        &self.subject.proof
+        self.firing.proof()
     }
 
     /// Whether a proof is one for this subject, be it under other policies.
@@ -119,7 +134,7 @@ impl Session {
 
     /// How the subject may use a relation.
     pub(crate) fn governance(&self, relid: Oid) -> Rc<Governance> {
-        let key = (self.subject.role, relid);
+        let key = (self.subject.role, self.firing.digest, relid);
         if let Some(found) = CACHE.with_borrow(|cache| cache.relations.get(&key).cloned()) {
             return found;
         }
@@ -131,7 +146,8 @@ impl Session {
     /// Whether the relation is used as without the extension.
     pub(crate) fn is_open(&self, relid: Oid) -> bool {
         let open = self.governance(relid).state == State::Open && !crate::visibility::filters(self, relid);
-        if open {
+        // What is open for one statement need not be for the next.
+        if open && !self.firing.is_of_query {
             known::learn_open(self.subject.role, relid);
         }
         open
@@ -166,10 +182,7 @@ impl Session {
 
     /// The session of another role, for what is judged by the role with whose rights a relation is read.
     pub(crate) fn of_role(&self, role: Oid) -> Session {
-        Session {
-            catalog: self.catalog.clone(),
-            subject: subject_of(&self.catalog, role),
-        }
+        Session::new(self.catalog.clone(), subject_of(&self.catalog, role))
     }
 }
 
@@ -210,7 +223,7 @@ fn up_to_date() -> Result<Option<Rc<Catalog>>, String> {
             for changed in epoch::take_changed() {
                 cache
                     .relations
-                    .retain(|(_, relid), governance| *relid != changed && !governance.related.contains(&changed));
+                    .retain(|(_, _, relid), governance| *relid != changed && !governance.related.contains(&changed));
             }
         });
         if let Some(catalog) = CACHE.with_borrow(|cache| cache.catalog.clone()) {
@@ -255,9 +268,9 @@ pub(crate) fn current() -> Option<Session> {
         return None;
     }
     let subject = subject_of(&catalog, role);
-    let session = Session { catalog, subject };
+    let session = Session::new(catalog, subject);
     let hides = session.may_hide();
-    if known::learn(changes, Asker::Subject(role)) {
+    if known::learn_subject(changes, role, session.firing.fingerprint.clone()) {
         if !hides {
             known::learn_that_nothing_is_hidden();
         }
@@ -281,7 +294,7 @@ pub(crate) fn is_assumed() -> bool {
 pub(crate) fn session_of(role: Oid) -> Option<Session> {
     let catalog = catalog()?;
     let subject = subject_of(&catalog, role);
-    Some(Session { catalog, subject })
+    Some(Session::new(catalog, subject))
 }
 
 fn subject_of(catalog: &Rc<Catalog>, role: Oid) -> Rc<Subject> {

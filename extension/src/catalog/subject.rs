@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
 use policy::attribute::{self, Value};
@@ -11,6 +12,7 @@ use policy::model::{Id, Policy};
 use serde_json::Map;
 
 use super::{Catalog, load};
+use crate::gate::{self, Firing};
 use crate::pg::{self, scan};
 
 /// A role and everything that decides what it may see.
@@ -32,7 +34,11 @@ pub(crate) struct Subject {
     /// Hash of the catalog and of all of the above, equal for equal content.
     pub(crate) digest: u64,
     /// The proof that a plan was made for this subject under these policies.
-    pub(super) proof: CString,
+    pub(crate) proof: CString,
+    /// Whether a decision function says if one of the policies takes part.
+    pub(crate) is_gated: bool,
+    /// What holds when none does.
+    pub(crate) ungated: Rc<Firing>,
 }
 
 /// Why an attribute has no value to put into an expression.
@@ -86,7 +92,10 @@ impl Subject {
                     applied.scope_rank,
                 )
             })
-            .collect();
+            .collect::<Vec<_>>();
+        let is_gated = applicable
+            .iter()
+            .any(|&(index, ..)| catalog.policies[index].decision_function.is_some());
         let mut hasher = DefaultHasher::new();
         (catalog.digest, role.to_u32(), &name, user, is_active, &roles).hash(&mut hasher);
         serde_json::Value::Object(attributes.clone())
@@ -104,24 +113,27 @@ impl Subject {
             roles,
             applicable,
             digest,
+            is_gated,
+            ungated: gate::ungated(proof.clone()),
             proof,
         })
     }
 
     /// The policies that apply to this subject, in order of precedence.
-    pub(crate) fn applicable<'a>(&self, catalog: &'a Catalog) -> Vec<Applicable<'a>> {
+    pub(crate) fn applicable<'a>(&self, catalog: &'a Catalog, firing: &Firing) -> Vec<Applicable<'a>> {
         self.applicable
             .iter()
-            .map(|(index, priority, scope_rank)| Applicable {
+            .enumerate()
+            .map(|(place, (index, priority, scope_rank))| Applicable {
                 policy: &catalog.policies[*index],
                 priority: *priority,
                 scope_rank: *scope_rank,
-                fires: true,
+                fires: firing.fires(place),
             })
             .collect()
     }
 
-    /// The policies that apply to this subject, in any order.
+    /// The policies that apply to this subject, in the same order.
     pub(crate) fn policies<'a>(&'a self, catalog: &'a Catalog) -> impl Iterator<Item = &'a Policy> {
         self.applicable.iter().map(|(index, ..)| &catalog.policies[*index])
     }

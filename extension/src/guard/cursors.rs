@@ -107,7 +107,7 @@ unsafe fn check(session: &Session, stmt: *mut PlannedStmt, strictly: bool) {
         if !session.is_proof_for_subject(proof) {
             errors::foreign_cursor();
         }
-        if strictly && proof != session.proof() {
+        if strictly && !session.firing.accepts(proof) {
             errors::stale_cursor();
         }
     }

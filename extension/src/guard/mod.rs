@@ -13,9 +13,9 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, PlannedStmt, QueryDesc, RTEKind, RangeTblEntry};
 
 use crate::catalog::{self, epoch};
-use crate::errors;
 use crate::pg::list;
 use crate::redact;
+use crate::{errors, gate};
 
 /// Checks a plan that is about to run.
 ///
@@ -36,6 +36,7 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         return;
     }
     let stmt: *mut PlannedStmt = (*query_desc).plannedstmt;
+    let mut depends_on_statement = false;
     for rte in list::iter::<RangeTblEntry>((*stmt).rtable) {
         if (*rte).rtekind != RTEKind::RTE_RELATION {
             continue;
@@ -46,11 +47,15 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).enrname.is_null() {
             errors::unproven_relation();
         }
-        if CStr::from_ptr((*rte).enrname) != session.proof() {
+        depends_on_statement |= session.firing.asks_query;
+        if !session.firing.accepts(CStr::from_ptr((*rte).enrname)) {
             pg_sys::ResetPlanCache();
             errors::stale_plan();
         }
         redact::value::before_execution(&session, &session.governance((*rte).relid));
+    }
+    if depends_on_statement {
+        gate::plan_used();
     }
     cursors::checked(stmt);
 }

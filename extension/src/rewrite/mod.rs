@@ -26,6 +26,7 @@ use crate::catalog::governance::{Filters, Governance, Reading, State};
 use crate::catalog::{self, Session, known};
 use crate::errors;
 use crate::expression::{Kind, compile, instantiate, ready};
+use crate::gate;
 use crate::guard::{frames, integrity};
 use crate::pg::walk::{self, Walk};
 use crate::pg::{compat, leaf, list, nodes, relation};
@@ -33,45 +34,62 @@ use crate::pg::{compat, leaf, list, nodes, relation};
 /// The rewriting of one statement for one subject.
 pub(crate) struct Rewriter {
     session: Session,
+    /// The session as the guard knows it, to which no statement is known.
+    guarded: Session,
     /// Whether filters have to be security barriers.
     barrier: bool,
 }
 
-/// Rewrites a statement for whoever asks. Returns whether it reads or writes anything governed.
+/// What [`secure`] found.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Outcome {
+    /// The statement reads or writes something governed.
+    pub(crate) concerned: bool,
+    /// What became of it was decided for this statement alone.
+    pub(crate) depends_on_statement: bool,
+}
+
+/// Rewrites a statement for whoever asks.
 ///
 /// # Safety
 /// `query` is a rewritten query that may be modified, `query_string` is the text that it comes from, `params` are the
 /// parameters that the plan is for.
-pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, params: ParamListInfo) -> bool {
+pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, params: ParamListInfo) -> Outcome {
     if !catalog::epoch::is_installed() {
-        return false;
+        return Outcome::default();
     }
     let Some(session) = catalog::current() else {
-        return false;
+        return Outcome::default();
     };
     if !touches_governed(&session, query) {
-        return false;
+        return Outcome::default();
     }
+    let outcome = Outcome {
+        concerned: true,
+        depends_on_statement: session.firing.asks_query,
+    };
     if frames::in_trusted_function() {
-        let rewriter = Rewriter::new(session, true);
+        let rewriter = Rewriter::new(session, query, true);
         if rewriter.is_own_statement(query) {
             rewriter.trusted(query, Mark::Nothing);
         } else {
             rewriter.query(query);
         }
-        return true;
+        return outcome;
     }
     if integrity::is_referential(query, query_string) {
         instantiate::mark_proven(query, session.proof());
-        return false;
+        return Outcome::default();
     }
     audit::collect::begin();
     let barrier =
         crate::settings::BARRIER.get() == crate::settings::Barrier::Always || !safety::is_transparent(query, params);
-    Rewriter::new(session.clone(), barrier).query(query);
+    let rewriter = Rewriter::new(session, query, barrier);
+    rewriter.query(query);
     (*query).hasRowSecurity = true;
-    audit::collect::end(&session, query, frames::depth());
-    true
+    audit::collect::end(&rewriter.session, query, frames::depth());
+    outcome
 }
 
 /// Rewrites a statement so that it can be shown: the filters stand in WHERE, where a deparser prints them.
@@ -80,7 +98,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
 /// As for [`secure`].
 pub(crate) unsafe fn secure_for_display(session: Session, query: *mut Query) {
     if touches_governed(&session, query) {
-        Rewriter::new(session, false).query(query);
+        Rewriter::new(session, query, false).query(query);
     }
 }
 
@@ -103,8 +121,14 @@ pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> b
 }
 
 impl Rewriter {
-    fn new(session: Session, barrier: bool) -> Self {
-        Rewriter { session, barrier }
+    /// # Safety
+    /// `query` is a rewritten query.
+    unsafe fn new(session: Session, query: *mut Query, barrier: bool) -> Self {
+        Rewriter {
+            session: gate::for_query(&session, query),
+            guarded: session,
+            barrier,
+        }
     }
 
     /// Rewrites one level after the levels below it.
@@ -183,7 +207,13 @@ impl Rewriter {
         let waived = self.is_waived(query, rte);
         audit::collect::consider(&self.session, &governance, waived);
         match governance.state {
-            State::Open => return self.filter_catalog(query, index, relid),
+            State::Open => {
+                // Not so for every statement: the guard asks for a proof.
+                if (*rte).rtekind == RTEKind::RTE_RELATION && self.guarded.governance(relid).state != State::Open {
+                    self.prove(rte);
+                }
+                return self.filter_catalog(query, index, relid);
+            }
             State::Reserved if waived => {
                 self.prove(rte);
                 return self.filter_catalog(query, index, relid);

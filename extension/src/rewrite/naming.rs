@@ -15,6 +15,7 @@ use super::{missing, whole_row};
 use crate::catalog::governance::{Governance, State};
 use crate::catalog::known::{self, Asker};
 use crate::catalog::{self, Session};
+use crate::gate;
 use crate::guard::frames;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{self, leaf, list, nodes, relation};
@@ -71,6 +72,12 @@ pub(crate) unsafe fn apply(pstate: *mut ParseState, query: *mut Query) {
     if session.catalog.is_empty() {
         return;
     }
+    let top = analysed_query(query);
+    let session = if top.is_null() {
+        session
+    } else {
+        gate::for_query(&session, top)
+    };
     let hidden = Hidden::in_query(&session, query);
     if !hidden.is_empty() {
         let tables = [hidden.tables.clone(), hidden.row_types.clone()].concat();
@@ -219,7 +226,8 @@ impl Hidden {
             .map(|column| column.facts.attno)
             .collect();
         if columns.is_empty() {
-            if !given {
+            // What is shown for one statement need not be for the next.
+            if !given && !session.firing.is_of_query {
                 known::learn_shown(session.subject.role, relid);
             }
         } else if self.columns.iter().all(|(known, _)| *known != relid) {

@@ -42,6 +42,7 @@ fn policy(id: Id, policy_type: PolicyType, table: &str, columns: &[&str]) -> Pol
         definition,
         is_enabled: true,
         owner: "postgres".into(),
+        decision_function: None,
     }
 }
 

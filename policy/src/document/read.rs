@@ -6,6 +6,7 @@ use super::{
 };
 use crate::attribute::{self, RESERVED_KEYS, ValueType};
 use crate::error::Issue;
+use crate::function::{self, FunctionSpec};
 use crate::json::{self, Issues, Object};
 use crate::model::{self, Id, check_name, check_username};
 use crate::roles::{MAX_DEPTH, RoleError, RoleGraph};
@@ -15,24 +16,24 @@ use std::hash::Hash;
 
 /// What other versions of the format have and this one cannot honour. Skipping it would mean not enforcing it.
 const REFUSED_SECTIONS: &[(&str, &str)] = &[
-    (
-        "decision_functions",
-        "decision functions are not available in this version",
-    ),
     ("access", "access grants are not available in this version"),
     ("catalog", "catalog allowlists are not available in this version"),
 ];
-const REFUSED_IN_POLICIES: &[(&str, &str)] = &[(
-    "decision_function",
-    "decision functions are not available in this version",
-)];
 
 /// Items with their indexes in the section, which differ from their places once an unreadable item was left out.
 type Section<T> = Option<Vec<(usize, T)>>;
 
 /// Reads what can be read. The result is of use only if no issue was reported.
 pub(super) fn document(value: &Value, issues: &mut Issues) -> Option<Document> {
-    let keys = ["version", "access_mode", "attributes", "roles", "users", "policies"];
+    let keys = [
+        "version",
+        "access_mode",
+        "attributes",
+        "roles",
+        "users",
+        "decision_functions",
+        "policies",
+    ];
     let object = Object::open_refusing(value, "", &keys, REFUSED_SECTIONS, issues)?;
     if let Some(version) = object.required("version", issues)
         && version.as_u64() != Some(VERSION)
@@ -54,6 +55,14 @@ pub(super) fn document(value: &Value, issues: &mut Issues) -> Option<Document> {
     let users = section(&object, "users", "username", issues, user, |item: &UserSpec| {
         &item.username
     });
+    let functions = section(
+        &object,
+        "decision_functions",
+        "name",
+        issues,
+        decision_function,
+        |item: &FunctionSpec| &item.name,
+    );
     let policies = section(&object, "policies", "name", issues, policy, |item: &PolicySpec| {
         &item.name
     });
@@ -65,6 +74,7 @@ pub(super) fn document(value: &Value, issues: &mut Issues) -> Option<Document> {
         attributes: without_indexes(attributes),
         roles: without_indexes(roles),
         users: without_indexes(users),
+        decision_functions: without_indexes(functions),
         policies: without_indexes(policies),
     })
 }
@@ -141,6 +151,23 @@ fn user(value: &Value, path: &str, issues: &mut Issues) -> Option<UserSpec> {
     })
 }
 
+fn decision_function(value: &Value, path: &str, issues: &mut Issues) -> Option<FunctionSpec> {
+    let object = Object::open(value, path, &function::KEYS, issues)?;
+    let name = required_name(&object, "name", issues, check_name);
+    let description = object.optional("description", issues, description);
+    let settings = function::read(&object, issues)?;
+    Some(FunctionSpec {
+        name: name?,
+        description: description?,
+        source: settings.source,
+        config: settings.config,
+        evaluate_context: settings.evaluate_context,
+        on_error: settings.on_error,
+        log_level: settings.log_level,
+        is_enabled: settings.is_enabled,
+    })
+}
+
 fn policy(value: &Value, path: &str, issues: &mut Issues) -> Option<PolicySpec> {
     let keys = [
         "name",
@@ -149,9 +176,10 @@ fn policy(value: &Value, path: &str, issues: &mut Issues) -> Option<PolicySpec> 
         "is_enabled",
         "targets",
         "definition",
+        "decision_function",
         "assignments",
     ];
-    let object = Object::open_refusing(value, path, &keys, REFUSED_IN_POLICIES, issues)?;
+    let object = Object::open(value, path, &keys, issues)?;
     let name = required_name(&object, "name", issues, check_name);
     let policy_type = object.required("policy_type", issues);
     let policy_type =
@@ -160,6 +188,9 @@ fn policy(value: &Value, path: &str, issues: &mut Issues) -> Option<PolicySpec> 
     let is_enabled = object.optional("is_enabled", issues, json::boolean);
     let targets = object.required("targets", issues);
     let targets = targets.and_then(|value| model::read_targets(value, &object.path("targets"), issues));
+    let decision_function = object.optional("decision_function", issues, |value, path, issues| {
+        self::name(value, path, issues, check_name)
+    });
     let assignments = object.optional("assignments", issues, assignments);
     // Without a type there is no telling what targets and definition have to be.
     let policy_type = policy_type?;
@@ -179,6 +210,7 @@ fn policy(value: &Value, path: &str, issues: &mut Issues) -> Option<PolicySpec> 
         is_enabled: is_enabled?.unwrap_or(true),
         targets: targets?,
         definition: definition?,
+        decision_function: decision_function?,
         assignments: assignments?,
     })
 }

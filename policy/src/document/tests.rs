@@ -19,11 +19,17 @@ fn complete() -> Value {
             {"username": "alice", "is_active": false, "attributes": {"tenant": "acme", "level": 3}, "roles": ["support"]},
             {"username": "bob"},
         ],
+        "decision_functions": [
+            {"name": "office-hours", "source": "function evaluate(ctx, config) {}", "config": {"open": 8, "x": null},
+             "evaluate_context": "query", "on_error": "skip", "log_level": "info", "is_enabled": false,
+             "description": "by day"},
+        ],
         "policies": [
             {
                 "name": "tenants", "policy_type": "row_filter", "description": "own rows", "is_enabled": false,
                 "targets": [{"schemas": ["public"], "tables": ["orders", "cust*"]}],
                 "definition": {"filter_expression": "org = {user.tenant}", "mode": "permissive", "check": "none"},
+                "decision_function": "office-hours",
                 "assignments": [{"priority": 7}, {"role": "support", "priority": 100}, {"user": "alice", "priority": -1}],
             },
             {
@@ -96,6 +102,42 @@ fn defaults_are_filled_in() {
 }
 
 #[test]
+fn decision_functions_are_complete() {
+    let value = json!({"version": 1, "decision_functions": [{"name": "f", "source": "s"}]});
+    let document = Document::parse(&value).unwrap();
+    let function = &document.decision_functions.as_ref().unwrap()[0];
+    assert_eq!(
+        (
+            function.evaluate_context.as_str(),
+            function.on_error.as_str(),
+            function.log_level.as_str()
+        ),
+        ("session", "deny", "off")
+    );
+    assert_eq!((&function.config, function.is_enabled), (&json!({}), true));
+    let at = "decision_functions[0]";
+    refused(&format!("{at}.code"), |d| {
+        d["decision_functions"][0]["code"] = json!("x")
+    });
+    for key in [
+        "source",
+        "config",
+        "evaluate_context",
+        "on_error",
+        "log_level",
+        "is_enabled",
+    ] {
+        refused(&format!("{at}.{key}"), |d| d["decision_functions"][0][key] = json!(7));
+    }
+    refused(&format!("{at}.source"), |d| {
+        d["decision_functions"][0]["source"] = json!(null)
+    });
+    refused("policies[0].decision_function", |d| {
+        d["policies"][0]["decision_function"] = json!("")
+    });
+}
+
+#[test]
 fn null_means_absent() {
     let value = json!({"version": 1, "roles": null, "decision_functions": null, "policies": [
         {"name": "p", "policy_type": "table_deny", "description": null, "definition": null, "decision_function": null,
@@ -151,16 +193,12 @@ fn unknown_keys_are_errors_at_every_level() {
 #[test]
 fn what_this_version_lacks_is_refused_and_never_skipped() {
     let refused = [
-        issues_after(|d| d["decision_functions"] = json!([])),
-        issues_after(|d| d["policies"][0]["decision_function"] = json!("office-hours")),
         issues_after(|d| d["access"] = json!([{}])),
         issues_after(|d| d["catalog"] = json!([])),
     ];
     assert_eq!(
         refused.concat(),
         [
-            "decision_functions: decision functions are not available in this version",
-            "policies[0].decision_function: decision functions are not available in this version",
             "access: access grants are not available in this version",
             "catalog: catalog allowlists are not available in this version",
         ]

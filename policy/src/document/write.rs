@@ -2,6 +2,7 @@
 
 use super::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec};
 use crate::attribute;
+use crate::function::FunctionSpec;
 use crate::model::targets_to_json;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,10 @@ impl Document {
             ("attributes", list(&self.attributes, attribute::Definition::to_json)),
             ("roles", list(&self.roles, RoleSpec::to_json)),
             ("users", list(&self.users, UserSpec::to_json)),
+            (
+                "decision_functions",
+                list(&self.decision_functions, FunctionSpec::to_json),
+            ),
             ("policies", list(&self.policies, PolicySpec::to_json)),
         ])
     }
@@ -50,6 +55,10 @@ impl PolicySpec {
             ("is_enabled", Some(json!(self.is_enabled))),
             ("targets", Some(targets_to_json(&self.targets))),
             ("definition", self.definition.to_json()),
+            (
+                "decision_function",
+                self.decision_function.as_ref().map(|name| json!(name)),
+            ),
             ("assignments", list(&self.assignments, AssignmentSpec::to_json)),
         ])
     }

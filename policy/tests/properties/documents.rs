@@ -3,6 +3,7 @@
 use crate::support::{mode, sound_policy};
 use policy::attribute::{Definition, Value, ValueType};
 use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec};
+use policy::function::{EvaluateContext, FunctionSpec, LogLevel, OnError};
 use policy::model::Targets;
 use proptest::collection::vec;
 use proptest::option;
@@ -158,24 +159,53 @@ fn policy() -> impl Strategy<Value = PolicySpec> {
         sound_policy(),
         any::<bool>(),
         option::of("[ -~]{0,20}"),
+        option::of(name()),
         option::of(vec(assignment, 0..4)),
     )
-        .prop_map(|(name, policy, is_enabled, description, assignments)| {
-            let Targets::Valid(targets) = policy.targets else {
-                unreachable!("generated valid")
-            };
-            let assignments = assignments.map(|list| distinct_by(list, |assignment| assignment.to.clone()));
-            let (policy_type, definition) = (policy.policy_type, policy.definition);
-            PolicySpec {
+        .prop_map(
+            |(name, policy, is_enabled, description, decision_function, assignments)| {
+                let Targets::Valid(targets) = policy.targets else {
+                    unreachable!("generated valid")
+                };
+                let assignments = assignments.map(|list| distinct_by(list, |assignment| assignment.to.clone()));
+                let (policy_type, definition) = (policy.policy_type, policy.definition);
+                PolicySpec {
+                    name,
+                    policy_type,
+                    description,
+                    is_enabled,
+                    targets,
+                    definition,
+                    decision_function,
+                    assignments,
+                }
+            },
+        )
+}
+
+fn decision_function() -> impl Strategy<Value = FunctionSpec> {
+    (
+        name(),
+        option::of("[ -~]{0,20}"),
+        "function [ -~]{0,20}",
+        option::of("[ -~]{0,20}"),
+        select(vec![EvaluateContext::Session, EvaluateContext::Query]),
+        select(vec![OnError::Deny, OnError::Skip]),
+        select(vec![LogLevel::Off, LogLevel::Error, LogLevel::Info]),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(name, description, source, text, evaluate_context, on_error, log_level, is_enabled)| FunctionSpec {
                 name,
-                policy_type,
                 description,
+                source,
+                config: json!({"text": text}),
+                evaluate_context,
+                on_error,
+                log_level,
                 is_enabled,
-                targets,
-                definition,
-                assignments,
-            }
-        })
+            },
+        )
 }
 
 fn distinct<T: Clone + Ord>(items: Vec<T>) -> Vec<T> {
@@ -198,9 +228,10 @@ fn document() -> impl Strategy<Value = Document> {
         option::of(vec(attribute(), 0..4)),
         option::of(vec(role(), 0..4)),
         option::of(vec(user(), 0..4)),
+        option::of(vec(decision_function(), 0..4)),
         option::of(vec(policy(), 0..4)),
     );
-    (option::of(mode()), sections).prop_map(|(access_mode, (attributes, roles, users, policies))| {
+    (option::of(mode()), sections).prop_map(|(access_mode, (attributes, roles, users, functions, policies))| {
         let roles = roles.map(|roles| {
             let mut roles = distinct_by(roles, |role| role.name.clone());
             for index in 1..roles.len() {
@@ -218,6 +249,7 @@ fn document() -> impl Strategy<Value = Document> {
             attributes: attributes.map(|items| distinct_by(items, |item| item.key.clone())),
             roles,
             users: users.map(|items| distinct_by(items, |item| item.username.clone())),
+            decision_functions: functions.map(|items| distinct_by(items, |item| item.name.clone())),
             policies: policies.map(|items| distinct_by(items, |item| item.name.clone())),
         }
     })
@@ -283,8 +315,11 @@ proptest! {
         let mut value = document.to_json();
         let mut places = Vec::new();
         pointers(&value, String::new(), &mut places);
-        // The keys of a user's attributes are free.
-        places.retain(|place| value.pointer(place).unwrap().is_object() && !place.ends_with("/attributes"));
+        // The keys of a user's attributes and of a function's config are free.
+        places.retain(|place| {
+            let is_free = place.ends_with("/attributes") || place.ends_with("/config");
+            value.pointer(place).unwrap().is_object() && !is_free
+        });
         let place: &String = place.get(&places);
         value.pointer_mut(place).unwrap()["surprise"] = json!(null);
         let issues = Document::parse(&value).unwrap_err();

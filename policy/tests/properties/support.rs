@@ -113,6 +113,7 @@ pub fn sound_policy_of(policy_type: PolicyType) -> impl Strategy<Value = Policy>
         definition,
         is_enabled: true,
         owner: "owner".into(),
+        decision_function: None,
     })
 }
 

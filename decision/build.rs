@@ -1,0 +1,11 @@
+//! Tells the crate which engine it belongs to.
+
+use std::path::Path;
+
+fn main() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/engine.wasm.sha256");
+    println!("cargo::rerun-if-changed={}", file.display());
+    let text = std::fs::read_to_string(&file).expect("engine/engine.wasm.sha256 can be read");
+    let id = text.split_whitespace().next().expect("it starts with the checksum");
+    println!("cargo::rustc-env=BETWEENROWS_ENGINE_ID={id}");
+}
