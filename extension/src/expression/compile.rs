@@ -2,7 +2,7 @@
 //!
 //! Invariant: an expression can only name the columns of its relation, tables by the rights of the policy's owner, built-in
 //! functions and functions of exempt roles. The schemas searched for unqualified names are pg_catalog and the relation's
-//! own, whatever the session's search_path is.
+//! own, and its constants mean the same in every session: no setting of the session's has a say in what an expression is.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -15,6 +15,7 @@ use policy::placeholder;
 use super::{Kind, attribute_type, code, raw};
 use crate::catalog::{Catalog, epoch};
 use crate::errors;
+use crate::pg::pinned::Pinned;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{self, nodes};
 
@@ -264,6 +265,7 @@ unsafe fn analyse_text(
     parameters: &mut Parameters,
 ) -> Result<*mut Node, Refusal> {
     use PgSqlErrorCode::*;
+    let pinned = pin_settings(source.relid);
     let tree = raw::parse(text).map_err(|message| Refusal::new(ERRCODE_SYNTAX_ERROR, message))?;
     let types = parameters.types.clone();
     let is_list = |number: i32| {
@@ -271,7 +273,6 @@ unsafe fn analyse_text(
     };
     raw::expand_lists(tree, &is_list).map_err(|message| Refusal::new(ERRCODE_SYNTAX_ERROR, message))?;
 
-    let nest_level = pin_search_path(source.relid);
     let rel = pg_sys::relation_open(source.relid, pg_sys::AccessShareLock as _);
     let pstate = pg_sys::make_parsestate(std::ptr::null_mut());
     (*pstate).p_sourcetext = text;
@@ -294,7 +295,7 @@ unsafe fn analyse_text(
     pg_sys::assign_expr_collations(pstate, expr);
     pg_sys::free_parsestate(pstate);
     pg_sys::relation_close(rel, pg_sys::NoLock as _);
-    pg_sys::AtEOXact_GUC(true, nest_level);
+    drop(pinned);
 
     if matches!(source.kind, Kind::Mask(_)) && pg_sys::contain_volatile_functions(expr) {
         return Err(Refusal::new(
@@ -307,31 +308,28 @@ unsafe fn analyse_text(
     Ok(expr)
 }
 
-/// Sets the search_path to pg_catalog and the relation's schema until the returned nest level ends.
-unsafe fn pin_search_path(relid: Oid) -> i32 {
+/// Gives settings that say what a text means as an expression one value for everybody: in which schemas names are looked
+/// up, what a backslash is, what constants of types with several notations are.
+unsafe fn pin_settings(relid: Oid) -> Pinned {
     let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid));
-    let schema = if schema.is_null() {
-        String::new()
-    } else {
-        nodes::string(pg_sys::quote_identifier(schema))
-    };
-    let path = if schema.is_empty() || schema == "pg_catalog" {
+    let path = if schema.is_null() || CStr::from_ptr(schema) == c"pg_catalog" {
         "pg_catalog, pg_temp".to_owned()
     } else {
+        let schema = nodes::string(pg_sys::quote_identifier(schema));
         format!("pg_catalog, {schema}, pg_temp")
     };
-    let nest_level = pg_sys::NewGUCNestLevel();
-    pg_sys::set_config_option(
-        c"search_path".as_ptr(),
-        nodes::pstr(&path),
-        pg_sys::GucContext::PGC_USERSET,
-        pg_sys::GucSource::PGC_S_SESSION,
-        pg_sys::GucAction::GUC_ACTION_SAVE,
-        true,
-        0,
-        false,
-    );
-    nest_level
+    Pinned::new(&[
+        (c"search_path", CStr::from_ptr(nodes::pstr(&path))),
+        (c"standard_conforming_strings", c"on"),
+        (c"backslash_quote", c"safe_encoding"),
+        (c"transform_null_equals", c"off"),
+        (c"array_nulls", c"on"),
+        (c"DateStyle", c"ISO, MDY"),
+        (c"IntervalStyle", c"postgres"),
+        (c"TimeZone", c"UTC"),
+        (c"lc_monetary", c"C"),
+        (c"xmloption", c"content"),
+    ])
 }
 
 /// Coerces a mask to its column: the type as in an assignment, the length as in an explicit cast, which cuts instead of

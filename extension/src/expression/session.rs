@@ -3,7 +3,7 @@
 //! It is allowed, since it can be meant; but whoever may SET ROLE to another role, or set a setting, chooses what such an
 //! expression says.
 
-use pgrx::pg_sys::{self, Node, NodeTag, SQLValueFunctionOp};
+use pgrx::pg_sys::{self, Node, NodeTag, Oid, SQLValueFunctionOp};
 
 use super::compile::Compiled;
 use crate::pg::walk::{self, Walk};
@@ -43,6 +43,10 @@ unsafe fn warning(node: *mut Node) -> Option<Warning> {
             SQLValueFunctionOp::SVFOP_SESSION_USER => ("session_user".to_owned(), 0),
             _ => return None,
         },
+        NodeTag::T_CoerceViaIO => {
+            let cast: *mut pg_sys::CoerceViaIO = node.cast();
+            return of_notation(pg_sys::exprType((*cast).arg.cast())).or_else(|| of_notation((*cast).resulttype));
+        }
         NodeTag::T_FuncExpr => {
             let call: *mut pg_sys::FuncExpr = node.cast();
             if !pg::is_builtin((*call).funcid) {
@@ -78,6 +82,22 @@ fn of_function(name: &str, arguments: usize) -> Option<Warning> {
     };
     Some(Warning {
         message: format!("{name} {problem}"),
+        hint,
+    })
+}
+
+/// A type whose values are written in the way that a setting says, which a client may set.
+fn of_notation(type_oid: Oid) -> Option<Warning> {
+    let (name, hint) = match type_oid {
+        pg_sys::DATEOID => ("date", "Use to_char or to_date."),
+        pg_sys::TIMESTAMPOID => ("timestamp", "Use to_char or to_timestamp."),
+        pg_sys::TIMESTAMPTZOID => ("timestamptz", "Use to_char or to_timestamp, with AT TIME ZONE."),
+        pg_sys::INTERVALOID => ("interval", "Use to_char."),
+        pg_sys::BYTEAOID => ("bytea", "Use encode or decode."),
+        _ => return None,
+    };
+    Some(Warning {
+        message: format!("a cast between {name} and text follows settings of the client"),
         hint,
     })
 }

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 
 use crate::catalog::{self, epoch};
 use crate::guard::frames;
+use crate::pg::pinned::Pinned;
 use crate::pg::scan::Row;
 use crate::pg::{self, nodes};
 
@@ -204,28 +205,8 @@ unsafe fn function_owner(oid: Oid) -> Option<Oid> {
 
 /// Runs `f` with nothing but PostgreSQL's own schema in the search_path, so that definitions name everything in full.
 fn with_empty_search_path<R>(f: impl FnOnce() -> R) -> R {
-    struct Scope(i32);
-    impl Drop for Scope {
-        fn drop(&mut self) {
-            // SAFETY: puts back what was set since the nest level began.
-            unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
-        }
-    }
-    // SAFETY: starts a nest level, which the scope ends.
-    let _scope = Scope(unsafe { pg_sys::NewGUCNestLevel() });
-    // SAFETY: sets a setting that every role may set, until the scope ends.
-    unsafe {
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
-    }
+    // SAFETY: every role may set it.
+    let _pinned = unsafe { Pinned::new(&[(c"search_path", c"pg_catalog")]) };
     f()
 }
 

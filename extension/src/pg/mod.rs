@@ -6,6 +6,7 @@ pub(crate) mod leaf;
 pub(crate) mod list;
 pub(crate) mod nodes;
 pub(crate) mod objects;
+pub(crate) mod pinned;
 pub(crate) mod privileges;
 pub(crate) mod relation;
 pub(crate) mod report;
