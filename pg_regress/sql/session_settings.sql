@@ -50,6 +50,25 @@ SELECT severity, message, hint FROM betweenrows.validate_expression('people', 'l
 SELECT severity, message, hint FROM betweenrows.validate_expression('people', $$seen::text < 'x' OR ssn::interval > pause OR ssn::bytea IS NULL$$);
 SELECT * FROM betweenrows.validate_expression('people', $$to_char(born, 'YYYY') || id::text$$, 'mask', 'ssn');
 
+-- The text of a function is read by each session too.
+CREATE FUNCTION digits(text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$SELECT regexp_replace($1, '\d', '*', 'g')$$;
+CREATE FUNCTION parsed(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN regexp_replace($1, '\d', '*', 'g');
+SELECT betweenrows.alter_policy('setting-ssn', definition => '{"mask_expression": "settings.digits(ssn)"}');
+SELECT betweenrows.alter_policy('setting-ssn', definition => '{"mask_expression": "settings.parsed(ssn)"}');
+ALTER FUNCTION digits SET standard_conforming_strings = on;
+SELECT betweenrows.alter_policy('setting-ssn', definition => '{"mask_expression": "settings.digits(ssn)"}');
+\c - regress_setting_alice
+SET standard_conforming_strings = off;
+SELECT id, ssn FROM settings.people;
+\c - postgres
+SET search_path = settings;
+ALTER FUNCTION digits RESET standard_conforming_strings;
+\c - regress_setting_alice
+SET standard_conforming_strings = off;
+SELECT id, ssn FROM settings.people;
+\c - postgres
+SET search_path = settings;
+
 SELECT betweenrows.drop_policy('setting-ssn');
 SELECT betweenrows.drop_policy('setting-rows');
 DROP SCHEMA settings CASCADE;

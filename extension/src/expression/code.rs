@@ -176,8 +176,11 @@ impl Inspection {
         let (language, kind) = ((*form).prolang.to_u32(), (*form).prokind as u8);
         let body = attribute(tuple, pg_sys::Anum_pg_proc_prosqlbody)
             .map(|body| pg_sys::text_to_cstring(body.cast_mut_ptr::<pg_sys::text>()));
-        let pinned =
-            attribute(tuple, pg_sys::Anum_pg_proc_proconfig).is_some_and(|settings| pins_search_path(settings));
+        let settings = attribute(tuple, pg_sys::Anum_pg_proc_proconfig);
+        let pins = |start| settings.is_some_and(|settings| pins(settings, start));
+        let (pins_schemas, pins_strings) = (pins("search_path="), pins("standard_conforming_strings="));
+        let has_backslash = attribute(tuple, pg_sys::Anum_pg_proc_prosrc)
+            .is_some_and(|text| nodes::string(pg_sys::text_to_cstring(text.cast_mut_ptr())).contains('\\'));
         pg_sys::ReleaseSysCache(tuple);
 
         if kind == pg_sys::PROKIND_AGGREGATE {
@@ -186,12 +189,18 @@ impl Inspection {
         if let Some(body) = body {
             return self.tree(pg_sys::stringToNode(body).cast());
         }
-        // A text is read anew in each session, where its operators and functions could be those of the subject's schemas.
-        let is_text = ![pg_sys::INTERNALlanguageId, pg_sys::ClanguageId].contains(&language);
-        (is_text && !pinned).then(|| {
-            format!(
+        if [pg_sys::INTERNALlanguageId, pg_sys::ClanguageId].contains(&language) {
+            return None;
+        }
+        // A text is read anew in each session, where its operators and functions could be those of the subject's schemas, and
+        // a backslash in a string something else.
+        if !pins_schemas {
+            return Some(format!(
                 "function \"{name}\" has neither a pinned search_path nor a body of the form BEGIN ATOMIC or RETURN"
-            )
+            ));
+        }
+        (has_backslash && !pins_strings).then(|| {
+            format!("function \"{name}\" has a backslash in its body and does not pin standard_conforming_strings")
         })
     }
 
@@ -299,13 +308,13 @@ unsafe fn attribute(tuple: HeapTuple, number: u32) -> Option<Datum> {
     (!is_null).then_some(value)
 }
 
-/// Whether a function's settings (`name=value` each) include the search_path.
-unsafe fn pins_search_path(settings: Datum) -> bool {
+/// Whether one of a function's settings (`name=value` each) starts like this.
+unsafe fn pins(settings: Datum, start: &str) -> bool {
     Vec::<Option<String>>::from_datum(settings, false)
         .into_iter()
         .flatten()
         .flatten()
-        .any(|setting| setting.starts_with("search_path="))
+        .any(|setting| setting.starts_with(start))
 }
 
 fn function_name(function: Oid) -> String {
