@@ -262,6 +262,7 @@ create table betweenrows.query_audit (
     rewritten_query text,
     relations jsonb not null,
     policies_applied jsonb not null,
+    decisions jsonb not null,
     status text not null check (status in ('started', 'success', 'denied', 'error')),
     sqlstate text,
     error_message text,
@@ -289,6 +290,8 @@ comment on column betweenrows.query_audit.relations is
     'governed relations: [{relation, access, columns, written}]';
 comment on column betweenrows.query_audit.policies_applied is
     'the policies that took effect: [{relation, policy, policy_id, version, effect, column}]';
+comment on column betweenrows.query_audit.decisions is
+    'what decision functions said: [{function, version, context, fire, ruling, fuel, microseconds, logs, error}]';
 comment on column betweenrows.query_audit.status is
     'started: its end is not known; success; denied: a policy refused it or a part of it; error: it failed otherwise';
 comment on column betweenrows.query_audit.row_count is 'rows sent or changed';

@@ -150,8 +150,9 @@ SELECT betweenrows.decision_context('dg_nobody');  -- fail
 
 -- Query functions are asked about each statement.
 SELECT betweenrows.create_decision_function('dg joins', 'function evaluate(ctx, config) {
+    console.log(`${ctx.query.join_count} joins`);
     return {fire: ctx.query.join_count > config.joins || ctx.query.columns.includes("salary") && !ctx.query.has_aggregation};
-}', '{"joins": 0}', 'query') IS NOT NULL AS created;
+}', '{"joins": 0}', 'query', log_level => 'info') IS NOT NULL AS created;
 SELECT betweenrows.alter_policy('dg', decision_function => 'dg joins') > 0 AS altered;
 SET SESSION AUTHORIZATION dg_alice;
 SELECT name FROM dg.staff ORDER BY id;
@@ -228,6 +229,15 @@ SELECT betweenrows.alter_decision_function('dg joins', source => 'function evalu
 SET SESSION AUTHORIZATION dg_alice;
 SELECT sum(salary) FROM dg.staff;
 RESET SESSION AUTHORIZATION;
+
+-- The audit has the answers, those that let a policy rest included.
+SELECT betweenrows.audit_flush() AS flushed;
+SELECT q.original_query, q.status, d ->> 'function' AS function, d ->> 'context' AS context, d ->> 'fire' AS fire, d ->> 'ruling' AS ruling,
+    (d ->> 'fuel')::bigint > 0 AS fuel, d #>> '{logs,0,text}' AS log, d ->> 'error' AS error
+FROM betweenrows.query_audit q, jsonb_array_elements(q.decisions) AS d
+WHERE q.username = 'dg_alice' AND rtrim(q.original_query, ';') IN ('SELECT name FROM dg.staff ORDER BY id', 'SELECT name, salary FROM dg.staff',
+    'SELECT name, salary FROM dg.staff ORDER BY name', 'SELECT sum(salary) FROM dg.staff')
+ORDER BY q.started_at, q.id, 3;
 
 SELECT betweenrows.drop_policy('dg');
 SELECT betweenrows.drop_decision_function(name) FROM betweenrows.decision_functions WHERE name LIKE 'dg%';

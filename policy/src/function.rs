@@ -76,6 +76,17 @@ pub enum Ruling {
     Restrict,
 }
 
+impl Ruling {
+    /// The text form, as in audit rows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ruling::Fires => "fires",
+            Ruling::Silent => "silent",
+            Ruling::Restrict => "restrict",
+        }
+    }
+}
+
 impl DecisionFunction {
     /// What an evaluation means; `None` stands for an error.
     pub fn ruling(&self, fire: Option<bool>) -> Ruling {

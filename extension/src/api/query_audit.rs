@@ -187,7 +187,7 @@ const CHAINED: &str = "
             'database', q.database, 'application_name', q.application_name, 'client_addr', host(q.client_addr),
             'backend_pid', q.backend_pid, 'query_id', q.query_id, 'statement_kind', q.statement_kind,
             'original_query', q.original_query, 'rewritten_query', q.rewritten_query, 'relations', q.relations,
-            'policies_applied', q.policies_applied, 'status', q.status, 'sqlstate', q.sqlstate,
+            'policies_applied', q.policies_applied, 'decisions', q.decisions, 'status', q.status, 'sqlstate', q.sqlstate,
             'error_message', q.error_message, 'row_count', q.row_count, 'planning_ms', q.planning_ms,
             'execution_ms', q.execution_ms, 'parameters', q.parameters, 'backend_start', (extract(epoch from q.backend_start) * 1000000)::bigint))
     from betweenrows.query_audit q

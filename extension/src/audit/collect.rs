@@ -341,6 +341,12 @@ impl Collected {
             username: session.subject.name.clone(),
             roles: role_names(session),
             rewritten,
+            decisions: session
+                .firing
+                .decisions
+                .iter()
+                .map(|decision| decision.to_json())
+                .collect(),
             relations: self.relations,
             policies: self.policies.into_iter().collect(),
             masked: self.masked,

@@ -45,6 +45,9 @@ pub(crate) struct PlanDescription {
     pub(crate) roles: Vec<String>,
     /// What really ran.
     pub(crate) rewritten: Option<String>,
+    /// What decision functions said, as [`crate::gate::Decision::to_json`] tells it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) decisions: Vec<serde_json::Value>,
     /// The governed relations in it.
     pub(crate) relations: Vec<Touched>,
     /// What the policies did.

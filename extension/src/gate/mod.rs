@@ -35,6 +35,7 @@ use ::decision::{Evaluation, Failure, Level, Log};
 use pgrx::pg_sys::{self, Query};
 use policy::function::{DecisionFunction, EvaluateContext, LogLevel, Ruling};
 use policy::model::Id;
+use serde_json::{Value, json};
 
 use self::session::Fingerprint;
 use crate::catalog::subject::Subject;
@@ -56,7 +57,6 @@ pub(crate) struct Function {
 
 /// What became of asking a function: what the audit tells.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the audit reads all of it")]
 pub(crate) struct Decision {
     /// The function's name.
     pub(crate) function: String,
@@ -77,6 +77,24 @@ pub(crate) struct Decision {
     /// Why it came to no answer.
     pub(crate) error: Option<String>,
     id: Id,
+}
+
+impl Decision {
+    /// As the audit keeps it.
+    pub(crate) fn to_json(&self) -> Value {
+        let log = |log: &Log| json!({"level": log.level.as_str(), "text": log.text});
+        json!({
+            "function": self.function,
+            "version": self.version,
+            "context": self.evaluate_context.as_str(),
+            "fire": self.fire,
+            "ruling": self.ruling.as_str(),
+            "fuel": self.fuel,
+            "microseconds": self.microseconds,
+            "logs": self.logs.iter().map(log).collect::<Vec<_>>(),
+            "error": self.error,
+        })
+    }
 }
 
 /// Which of a subject's policies take part.

@@ -210,6 +210,7 @@ impl Rewriter {
             State::Open => {
                 // Not so for every statement: the guard asks for a proof.
                 if (*rte).rtekind == RTEKind::RTE_RELATION && self.guarded.governance(relid).state != State::Open {
+                    audit::collect::relation(&self.session, query, index, &governance, waived);
                     self.prove(rte);
                 }
                 return self.filter_catalog(query, index, relid);

@@ -66,6 +66,8 @@ pub(crate) struct Row {
     pub(crate) rewritten_query: Option<String>,
     pub(crate) relations: Vec<Touched>,
     pub(crate) policies_applied: Vec<Applied>,
+    #[serde(default)]
+    pub(crate) decisions: Vec<Value>,
     pub(crate) status: Status,
     pub(crate) sqlstate: Option<String>,
     pub(crate) error_message: Option<String>,
@@ -97,6 +99,7 @@ impl Row {
             rewritten_query: None,
             relations: Vec::new(),
             policies_applied: Vec::new(),
+            decisions: Vec::new(),
             status: Status::Started,
             sqlstate: None,
             error_message: None,
@@ -137,6 +140,11 @@ impl Row {
             }
         }
         self.policies_applied.sort();
+        for decision in &plan.decisions {
+            if !self.decisions.contains(decision) {
+                self.decisions.push(decision.clone());
+            }
+        }
     }
 
     /// Adds how it ended.

@@ -137,17 +137,16 @@ fn running(client: &mut SpiClient, gone: &[Key], kept: Vec<(Key, Value)>) -> Wor
 const INSERT: &str = "
     insert into betweenrows.query_audit
         (id, started_at, finished_at, user_id, username, login_role, roles, database, application_name, client_addr,
-         backend_pid, query_id, statement_kind, original_query, rewritten_query, relations, policies_applied, status,
-         sqlstate, error_message, row_count, planning_ms, execution_ms, parameters, backend_start, chain_position,
-         chain_hash)
+         backend_pid, query_id, statement_kind, original_query, rewritten_query, relations, policies_applied,
+         decisions, status, sqlstate, error_message, row_count, planning_ms, execution_ms, parameters, backend_start, chain_position, chain_hash)
     select a::uuid, timestamptz 'epoch' + b * interval '1 microsecond', timestamptz 'epoch' + c * interval '1 microsecond',
-           d::uuid, e, f, g::text[], h, i, j::inet, k, l, m, n, o, p::jsonb, q::jsonb, r, s, t, u, v, w, x::jsonb,
+           d::uuid, e, f, g::text[], h, i, j::inet, k, l, m, n, o, p::jsonb, q::jsonb, q1::jsonb, r, s, t, u, v, w, x::jsonb,
            timestamptz 'epoch' + y * interval '1 microsecond', z, decode(z1, 'hex')
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                 $9::text[], $10::text[], $11::integer[], $12::bigint[], $13::text[], $14::text[], $15::text[],
-                $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::bigint[], $22::float8[],
-                $23::float8[], $24::text[], $25::bigint[], $26::bigint[], $27::text[])
-        t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u, v, w, x, y, z, z1)";
+                $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bigint[],
+                $23::float8[], $24::float8[], $25::text[], $26::bigint[], $27::bigint[], $28::text[])
+        t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, q1, r, s, t, u, v, w, x, y, z, z1)";
 
 fn insert(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<()> {
     let links = chain(client, day, rows)?;
@@ -189,6 +188,7 @@ fn insert(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<()> {
             column(&|row| row.rewritten_query.as_deref().map(clean)),
             column(&|row| json(serde_json::to_string(&row.relations))),
             column(&|row| json(serde_json::to_string(&row.policies_applied))),
+            column(&|row| json(serde_json::to_string(&row.decisions))),
             column(&|row| Some(row.status.as_str().to_owned())),
             column(&|row| row.sqlstate.clone()),
             column(&|row| row.error_message.as_deref().map(clean)),
