@@ -1,0 +1,81 @@
+//! Who may use a data source at all.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Shared;
+use super::auth::Admin;
+use super::extract::{Body, Ids};
+use super::status::Errors;
+use crate::error::Result;
+use crate::store::grants;
+use crate::store::roles::{Member, RoleName};
+
+/// The users who may use it.
+#[derive(Deserialize, ToSchema)]
+pub struct SetUsers {
+    user_ids: Vec<Uuid>,
+}
+
+/// The roles whose members may use it.
+#[derive(Deserialize, ToSchema)]
+pub struct SetRoles {
+    role_ids: Vec<Uuid>,
+}
+
+/// Lists the users with a grant of their own
+#[utoipa::path(get, path = "/datasources/{id}/users", tag = "data sources", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<Member>), Errors
+))]
+pub async fn users(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<Member>>> {
+    let mut conn = app.store.read().await?;
+    Ok(Json(grants::users(&mut conn, id).await?))
+}
+
+/// Replaces the users with a grant of their own
+#[utoipa::path(put, path = "/datasources/{id}/users", tag = "data sources", security(("token" = [])),
+    params(("id" = Uuid, Path)), request_body = SetUsers,
+    responses((status = 200, description = "by name", body = Vec<Member>), Errors
+))]
+pub async fn set_users(
+    Admin(actor): Admin,
+    State(app): State<Shared>,
+    Ids(id): Ids<Uuid>,
+    Body(wanted): Body<SetUsers>,
+) -> Result<Json<Vec<Member>>> {
+    let mut change = app.store.change(actor).await?;
+    grants::set_users(&mut change, id, &wanted.user_ids).await?;
+    let users = grants::users(&mut change.tx, id).await?;
+    change.commit().await?;
+    Ok(Json(users))
+}
+
+/// Lists the roles with a grant
+#[utoipa::path(get, path = "/datasources/{id}/access/roles", tag = "data sources", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<RoleName>), Errors
+))]
+pub async fn roles(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<RoleName>>> {
+    let mut conn = app.store.read().await?;
+    Ok(Json(grants::roles(&mut conn, id).await?))
+}
+
+/// Replaces the roles with a grant
+#[utoipa::path(put, path = "/datasources/{id}/access/roles", tag = "data sources", security(("token" = [])),
+    params(("id" = Uuid, Path)), request_body = SetRoles,
+    responses((status = 200, description = "by name", body = Vec<RoleName>), Errors
+))]
+pub async fn set_roles(
+    Admin(actor): Admin,
+    State(app): State<Shared>,
+    Ids(id): Ids<Uuid>,
+    Body(wanted): Body<SetRoles>,
+) -> Result<Json<Vec<RoleName>>> {
+    let mut change = app.store.change(actor).await?;
+    grants::set_roles(&mut change, id, &wanted.role_ids).await?;
+    let roles = grants::roles(&mut change.tx, id).await?;
+    change.commit().await?;
+    Ok(Json(roles))
+}

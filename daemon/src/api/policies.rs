@@ -1,0 +1,242 @@
+//! Policies.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use policy::placeholder;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::{Executor, PgConnection, SqlSafeStr};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Shared;
+use super::attributes::set;
+use super::auth::Admin;
+use super::extract::{Body, Ids, Listing, PageQuery, Parameters, nullable};
+use super::status::Errors;
+use crate::error::{Error, Result};
+use crate::store::assignments;
+use crate::store::policies::{self, Content, Policy, PolicyDetail};
+use crate::sync;
+
+/// A new policy.
+#[derive(Deserialize, ToSchema)]
+pub struct CreatePolicy {
+    /// 1 to 100 characters.
+    name: String,
+    /// `row_filter`, `column_mask`, `column_allow`, `column_deny` or `table_deny`.
+    policy_type: String,
+    description: Option<String>,
+    is_enabled: Option<bool>,
+    /// `[{schemas, tables, columns?}]`, patterns with `*`; columns for the column types only.
+    #[schema(value_type = Vec<Object>)]
+    targets: Value,
+    /// `{filter_expression, mode?, check_expression?, check?}` or `{mask_expression, writable?}`.
+    #[schema(value_type = Option<Object>)]
+    definition: Option<Value>,
+    /// Must be absent or null: this version has no decision functions.
+    decision_function_id: Option<Uuid>,
+}
+
+/// A changed policy. What is absent is left alone, null clears.
+#[derive(Deserialize, ToSchema)]
+pub struct UpdatePolicy {
+    /// The version that was read: the change is refused when there is a newer one.
+    version: i32,
+    name: Option<String>,
+    policy_type: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    is_enabled: Option<bool>,
+    #[schema(value_type = Option<Vec<Object>>)]
+    targets: Option<Value>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Object>)]
+    definition: Option<Option<Value>>,
+    /// Must be absent or null: this version has no decision functions.
+    decision_function_id: Option<Uuid>,
+}
+
+/// An expression to look at.
+#[derive(Deserialize, ToSchema)]
+pub struct Expression {
+    expression: String,
+    /// Whether it is meant as a mask.
+    #[serde(default)]
+    is_mask: bool,
+}
+
+/// What is to be said of an expression.
+#[derive(Serialize, ToSchema)]
+pub struct Validity {
+    valid: bool,
+    error: Option<String>,
+}
+
+fn refuse_decision_function(id: Option<Uuid>) -> Result<()> {
+    match id {
+        Some(_) => Err(Error::NotFound("decision function")),
+        None => Ok(()),
+    }
+}
+
+/// Lists policies
+#[utoipa::path(get, path = "/policies", tag = "policies", security(("token" = [])), params(PageQuery), responses(
+    (status = 200, description = "policies, by name", body = Listing<Policy>), Errors
+))]
+pub async fn list(
+    _: Admin,
+    State(app): State<Shared>,
+    Parameters(page): Parameters<PageQuery>,
+) -> Result<Json<Listing<Policy>>> {
+    let mut conn = app.store.read().await?;
+    Ok(page.listing(policies::list(&mut conn, &page.search, page.window()).await?))
+}
+
+/// Creates a policy
+///
+/// It takes effect once it is assigned in a data source. There the database checks its expression.
+#[utoipa::path(post, path = "/policies", tag = "policies", security(("token" = [])), request_body = CreatePolicy,
+    responses((status = 201, description = "the policy", body = PolicyDetail), Errors
+))]
+pub async fn create(
+    Admin(actor): Admin,
+    State(app): State<Shared>,
+    Body(new): Body<CreatePolicy>,
+) -> Result<(StatusCode, Json<PolicyDetail>)> {
+    refuse_decision_function(new.decision_function_id)?;
+    let mut change = app.store.change(actor).await?;
+    let content = Content {
+        name: new.name,
+        policy_type: new.policy_type,
+        description: new.description,
+        is_enabled: new.is_enabled.unwrap_or(true),
+        targets: new.targets,
+        definition: new.definition,
+    };
+    let policy = policies::create(&mut change, content).await?;
+    refuse_bad_syntax(&mut change.tx, &policy).await?;
+    let detail = detail(&mut change.tx, policy.id).await?;
+    change.commit().await?;
+    Ok((StatusCode::CREATED, Json(detail)))
+}
+
+/// Shows a policy with its assignments
+#[utoipa::path(get, path = "/policies/{id}", tag = "policies", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 200, description = "the policy", body = PolicyDetail), Errors
+))]
+pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<PolicyDetail>> {
+    let mut conn = app.store.read().await?;
+    Ok(Json(detail(&mut conn, id).await?))
+}
+
+async fn detail(conn: &mut PgConnection, id: Uuid) -> Result<PolicyDetail> {
+    let policy = policies::find(conn, id).await?;
+    let filter = assignments::Filter {
+        policy: Some(id),
+        ..assignments::Filter::default()
+    };
+    let assignments = assignments::list(conn, filter).await?;
+    Ok(PolicyDetail { policy, assignments })
+}
+
+/// Changes a policy
+///
+/// The databases where it is assigned are asked first: what one of them refuses is 422 and changes nothing.
+#[utoipa::path(put, path = "/policies/{id}", tag = "policies", security(("token" = [])), params(("id" = Uuid, Path)),
+    request_body = UpdatePolicy, responses((status = 200, description = "the policy", body = PolicyDetail), Errors
+))]
+pub async fn update(
+    Admin(actor): Admin,
+    State(app): State<Shared>,
+    Ids(id): Ids<Uuid>,
+    Body(wanted): Body<UpdatePolicy>,
+) -> Result<Json<PolicyDetail>> {
+    refuse_decision_function(wanted.decision_function_id)?;
+    let mut change = app.store.change(actor).await?;
+    let policy = policies::update(&mut change, id, Some(wanted.version), |content| {
+        set(&mut content.name, wanted.name);
+        set(&mut content.policy_type, wanted.policy_type);
+        set(&mut content.description, wanted.description);
+        set(&mut content.is_enabled, wanted.is_enabled);
+        set(&mut content.targets, wanted.targets);
+        set(&mut content.definition, wanted.definition);
+    })
+    .await?;
+    refuse_bad_syntax(&mut change.tx, &policy).await?;
+    sync::preflight(&mut change, id).await?;
+    let detail = detail(&mut change.tx, id).await?;
+    change.commit().await?;
+    Ok(Json(detail))
+}
+
+/// Deletes a policy with its assignments
+#[utoipa::path(delete, path = "/policies/{id}", tag = "policies", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 204, description = "it is gone"), Errors
+))]
+pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
+    let mut change = app.store.change(actor).await?;
+    policies::delete(&mut change, id).await?;
+    change.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Looks at the syntax of an expression
+///
+/// Whether tables, columns and types are right is only known in a database, and told when a policy is assigned there.
+#[utoipa::path(post, path = "/policies/validate-expression", tag = "policies", security(("token" = [])),
+    request_body = Expression, responses((status = 200, description = "what is to be said", body = Validity), Errors
+))]
+pub async fn validate_expression(
+    _: Admin,
+    State(app): State<Shared>,
+    Body(wanted): Body<Expression>,
+) -> Result<Json<Validity>> {
+    let mut conn = app.store.read().await?;
+    let error = syntax_error(&mut conn, &wanted.expression).await?;
+    tracing::debug!(is_mask = wanted.is_mask, valid = error.is_none(), "looked at an expression");
+    Ok(Json(Validity {
+        valid: error.is_none(),
+        error,
+    }))
+}
+
+async fn refuse_bad_syntax(conn: &mut PgConnection, policy: &Policy) -> Result<()> {
+    let mut problems = Vec::new();
+    for (key, text) in policy.definition.iter().filter_map(Value::as_object).flatten() {
+        if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str())
+            && let Some(problem) = syntax_error(conn, text).await?
+        {
+            problems.push(format!("definition.{key}: {problem}"));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+}
+
+/// What the parser of the store's PostgreSQL says of an expression. It is only parsed, never run. Two frames, so that
+/// something that closes the one and opens another is no expression.
+async fn syntax_error(conn: &mut PgConnection, expression: &str) -> Result<Option<String>> {
+    if expression.trim().is_empty() {
+        return Ok(Some("must not be empty".to_owned()));
+    }
+    let scan = match placeholder::scan(expression) {
+        Ok(scan) => scan,
+        Err(fault) => return Ok(Some(fault.to_string())),
+    };
+    for (before, after) in [("select (", "\n)"), ("select array[(", "\n)]")] {
+        let statement = sqlx::AssertSqlSafe(format!("{before}{}{after}", scan.text)).into_sql_str();
+        // An error aborts the transaction that this may be in.
+        let mut trial = sqlx::Connection::begin(&mut *conn).await?;
+        let prepared = trial.prepare(statement).await.map(drop);
+        trial.rollback().await?;
+        match prepared.as_ref().err().and_then(|error| error.as_database_error()) {
+            // Everything else, such as a column that is unknown here, is found after parsing.
+            Some(error) if error.code().as_deref() == Some("42601") => return Ok(Some(error.message().to_owned())),
+            Some(_) => {}
+            None => prepared?,
+        }
+    }
+    Ok(None)
+}

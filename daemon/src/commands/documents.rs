@@ -1,0 +1,153 @@
+//! `apply`, `export`, `diff` and `check`: policies as code.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use policy::document::Document;
+use serde_json::json;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Failure, Outcome, open};
+use crate::config::Config;
+use crate::error::Error;
+use crate::store::import::{self, Options};
+use crate::store::sync_states::Step;
+use crate::store::{Actor, data_sources, desired};
+use crate::{check, document};
+
+/// Bring the store in line with a document.
+#[derive(Args)]
+pub struct Apply {
+    /// The document, YAML or JSON; "-" is standard input
+    file: PathBuf,
+    /// The data source that access mode and assignments are for
+    #[arg(long, value_name = "NAME")]
+    datasource: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Also remove what a section that is there does not list
+    #[arg(long)]
+    prune: bool,
+}
+
+/// Print the store as a document.
+#[derive(Args)]
+pub struct Export {
+    /// With the access mode and the assignments of this data source
+    #[arg(long, value_name = "NAME")]
+    datasource: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Say what would change.
+#[derive(Args)]
+pub struct Diff {
+    /// The document, YAML or JSON; "-" is standard input
+    file: PathBuf,
+    /// The data source that access mode and assignments are for
+    #[arg(long, value_name = "NAME")]
+    datasource: Option<String>,
+}
+
+/// Check a document.
+#[derive(Args)]
+pub struct Check {
+    /// The document, YAML or JSON; "-" is standard input
+    file: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
+    Ok(std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+async fn named(conn: &mut PgConnection, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
+    let Some(name) = name else { return Ok(None) };
+    let id = data_sources::id_of(conn, name).await?;
+    Ok(Some(id.ok_or_else(|| format!("there is no data source \"{name}\""))?))
+}
+
+/// `apply`.
+pub async fn apply(config: &Config, apply: Apply) -> Outcome {
+    let document = document::parse(&read(&apply.file)?)?;
+    let steps = bring_in(config, &document, apply.datasource.as_deref(), apply.prune, apply.dry_run).await?;
+    print(&steps);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `diff`.
+pub async fn diff(config: &Config, diff: Diff) -> Outcome {
+    let document = document::parse(&read(&diff.file)?)?;
+    let steps = bring_in(config, &document, diff.datasource.as_deref(), true, true).await?;
+    print(&steps);
+    let same = steps.iter().all(|step| step.action == "none");
+    Ok(ExitCode::from(u8::from(!same)))
+}
+
+async fn bring_in(
+    config: &Config,
+    document: &Document,
+    data_source: Option<&str>,
+    prune: bool,
+    dry_run: bool,
+) -> Result<Vec<Step>, Failure> {
+    let (store, _) = open(config).await?;
+    let mut change = store.change(Actor::command_line()).await?;
+    let data_source = named(&mut change.tx, data_source).await?;
+    let steps = import::run(&mut change, document, Options { data_source, prune }).await?;
+    if !dry_run {
+        change.commit().await?;
+    }
+    Ok(steps)
+}
+
+fn print(steps: &[Step]) {
+    for step in steps.iter().filter(|step| step.action != "none") {
+        println!("{} {} {} {}", step.action, step.kind, step.name, step.detail);
+    }
+}
+
+/// `export`.
+pub async fn export(config: &Config, export: Export) -> Outcome {
+    let (store, _) = open(config).await?;
+    let mut conn = store.read().await?;
+    let data_source = named(&mut conn, export.datasource.as_deref()).await?;
+    let document = desired::for_export(&mut conn, data_source).await?;
+    if export.json {
+        println!("{}", serde_json::to_string_pretty(&document.to_json())?);
+    } else {
+        print!("{}", document::to_yaml(&document)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `check`.
+pub fn check(check: &Check) -> Outcome {
+    let problems = match document::parse(&read(&check.file)?) {
+        Ok(document) => check::problems(&document),
+        Err(Error::Invalid(problems)) => problems,
+        Err(other) => return Err(other.into()),
+    };
+    if check.json {
+        let report = json!({"valid": problems.is_empty(), "problems": problems});
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        for problem in &problems {
+            println!("{problem}");
+        }
+    }
+    Ok(ExitCode::from(u8::from(!problems.is_empty())))
+}

@@ -1,0 +1,98 @@
+//! `serve`: the API and the sync, from start to an orderly end.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{Failure, Outcome, open};
+use crate::api::{self, App};
+use crate::config::Config;
+use crate::secrets::password;
+use crate::secrets::token::TokenKey;
+use crate::store::users::{self, NewUser, Secret};
+use crate::store::{Actor, Store};
+use crate::sync::worker;
+
+/// How long the answer to a change waits for the sync.
+const SYNC_WAIT: Duration = Duration::from_secs(2);
+/// How long an end waits for requests and syncs that are under way.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> Outcome {
+    let (store, keys) = open(&config).await?;
+    first_administrator(&store, &config).await?;
+    let app = Arc::new(App::new(
+        store.clone(),
+        TokenKey::new(&keys.signing),
+        config.token_lifetime,
+        SYNC_WAIT,
+        config.trusted_proxies.clone(),
+    ));
+    let listener = TcpListener::bind(config.bind_addr)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.bind_addr))?;
+    // The port may have been 0.
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let (stop, stopped) = watch::channel(false);
+    let worker = tokio::spawn(worker::run(store, config.sync_interval, stopped.clone()));
+    let service = api::router(app, &config.origins).into_make_service_with_connect_info::<SocketAddr>();
+    let mut until = stopped.clone();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        until.changed().await.ok();
+    });
+    let server = tokio::spawn(server.into_future());
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.send(true)?;
+    let end = async {
+        server.await??;
+        worker.await?;
+        Ok::<_, Failure>(())
+    };
+    match tokio::time::timeout(GRACE, end).await {
+        Ok(ended) => ended?,
+        Err(_) => tracing::warn!("requests or syncs under way were cut off; syncs are repeated at the next start"),
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Creates the first administrator in an empty store. A password that nobody gave is printed, this once.
+async fn first_administrator(store: &Store, config: &Config) -> Result<(), Failure> {
+    if users::exist(&mut *store.read().await?).await? {
+        return Ok(());
+    }
+    let (password, generated) = match &config.admin_password {
+        Some(password) => (password.clone(), false),
+        None => (password::generate(), true),
+    };
+    let secret = Secret::of(password.clone()).await?;
+    let mut change = store.change(Actor::command_line()).await?;
+    // Another daemon may have been faster.
+    if users::exist(&mut change.tx).await? {
+        return Ok(());
+    }
+    let new = NewUser {
+        username: config.admin_user.clone(),
+        is_admin: true,
+        is_active: true,
+        ..NewUser::default()
+    };
+    users::create(&mut change, &new, Some(&secret)).await?;
+    change.commit().await?;
+    if generated {
+        println!("created the administrator \"{}\" with the password {password}", new.username);
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The policy document that a data source should have, and the store as a document for people.
+
+use std::collections::{BTreeSet, HashMap};
+
+use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec, VERSION};
+use policy::model;
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::assignments::{self, Assignment};
+use super::{Window, attributes, data_sources, grants, policies};
+use crate::error::{Error, Result};
+
+/// What a data source should have. Users without an access grant are in it as inactive, which refuses their statements:
+/// left out, a login role of that name would be a subject without a user row, and only that.
+pub async fn for_sync(conn: &mut PgConnection, data_source: Uuid) -> Result<Document> {
+    let granted = grants::granted(conn, data_source).await?;
+    build(conn, Some(data_source), Some(&granted)).await
+}
+
+/// The store as a document: with the access mode and the assignments of a data source, or without either.
+pub async fn for_export(conn: &mut PgConnection, data_source: Option<Uuid>) -> Result<Document> {
+    build(conn, data_source, None).await
+}
+
+async fn build(
+    conn: &mut PgConnection,
+    data_source: Option<Uuid>,
+    granted: Option<&BTreeSet<Uuid>>,
+) -> Result<Document> {
+    let access_mode = match data_source {
+        Some(id) => Some(model::parse_access_mode(&data_sources::find(conn, id).await?.access_mode)?),
+        None => None,
+    };
+    let assigned = match data_source {
+        Some(_) => {
+            let filter = assignments::Filter {
+                data_source,
+                ..assignments::Filter::default()
+            };
+            Some(assignments::list(conn, filter).await?)
+        }
+        None => None,
+    };
+    Ok(Document {
+        version: VERSION,
+        access_mode,
+        attributes: Some(attributes::definitions(conn).await?),
+        roles: Some(roles(conn).await?),
+        users: Some(users(conn, granted).await?),
+        policies: Some(policies(conn, assigned).await?),
+    })
+}
+
+async fn roles(conn: &mut PgConnection) -> Result<Vec<RoleSpec>> {
+    let rows = sqlx::query!(
+        r#"select name, description, is_active, array(select p.name from role_parents e join roles p on p.id = e.parent_id
+           where e.role_id = r.id order by p.name) as "parents!" from roles r order by name"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| RoleSpec {
+            name: row.name,
+            // Absent would leave a description alone that was cleared here.
+            description: Some(row.description.unwrap_or_default()),
+            is_active: Some(row.is_active),
+            parents: Some(row.parents),
+        })
+        .collect())
+}
+
+async fn users(conn: &mut PgConnection, granted: Option<&BTreeSet<Uuid>>) -> Result<Vec<UserSpec>> {
+    let rows = sqlx::query!(
+        r#"select id, username, is_active, attributes, array(select r.name from role_members m
+           join roles r on r.id = m.role_id where m.user_id = u.id order by r.name) as "roles!"
+           from users u order by username"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| UserSpec {
+            username: row.username,
+            is_active: Some(granted.map_or(row.is_active, |granted| granted.contains(&row.id))),
+            attributes: Some(match row.attributes {
+                Value::Object(values) => values,
+                _ => Map::new(),
+            }),
+            roles: Some(row.roles),
+        })
+        .collect())
+}
+
+/// All policies, or those that are among `assigned`.
+async fn policies(conn: &mut PgConnection, assigned: Option<Vec<Assignment>>) -> Result<Vec<PolicySpec>> {
+    let (all, _) = policies::list(conn, "", Window::ALL).await?;
+    let mut by_policy: HashMap<Uuid, Vec<AssignmentSpec>> = HashMap::new();
+    for assignment in assigned.iter().flatten() {
+        by_policy.entry(assignment.policy_id).or_default().push(AssignmentSpec {
+            priority: assignment.priority,
+            to: match (&assignment.username, &assignment.role_name) {
+                (Some(user), _) => Assignee::User(user.clone()),
+                (None, Some(role)) => Assignee::Role(role.clone()),
+                (None, None) => Assignee::Everyone,
+            },
+        });
+    }
+    all.into_iter()
+        .filter(|policy| assigned.is_none() || by_policy.contains_key(&policy.id))
+        .map(|policy| {
+            let assignments = assigned.is_some().then(|| by_policy.get(&policy.id).cloned().unwrap_or_default());
+            spec(&policy, assignments)
+        })
+        .collect()
+}
+
+/// A policy as part of a document.
+pub fn spec(policy: &policies::Policy, assignments: Option<Vec<AssignmentSpec>>) -> Result<PolicySpec> {
+    let policy_type = model::parse_policy_type(&policy.policy_type)?;
+    let unusable = |issue| Error::Internal(format!("policy \"{}\" in the store: {issue}", policy.name));
+    Ok(PolicySpec {
+        name: policy.name.clone(),
+        policy_type,
+        description: Some(policy.description.clone().unwrap_or_default()),
+        is_enabled: policy.is_enabled,
+        targets: model::parse_targets(&policy.targets).map_err(unusable)?,
+        definition: model::parse_definition(policy_type, policy.definition.as_ref()).map_err(unusable)?,
+        assignments,
+    })
+}

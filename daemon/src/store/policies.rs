@@ -1,0 +1,260 @@
+//! Policies. What they mean is for the `policy` crate and the database; here they are checked, kept and versioned.
+
+use chrono::{DateTime, Utc};
+use policy::document::MAX_DESCRIPTION_BYTES;
+use policy::model;
+use policy::placeholder;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Change, Window, assignments::Assignment, check_version};
+use crate::error::{Error, Result, taken};
+use crate::time;
+
+/// A policy.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Policy {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// `row_filter`, `column_mask`, `column_allow`, `column_deny` or `table_deny`.
+    pub policy_type: String,
+    /// What it is about: `[{schemas, tables, columns?}]`.
+    pub targets: Value,
+    /// How it does it; none for the allow and deny types.
+    pub definition: Option<Value>,
+    /// Whether it takes part.
+    pub is_enabled: bool,
+    /// Counts its changes.
+    pub version: i32,
+    /// Always null: this version has no decision functions.
+    pub decision_function_id: Option<Uuid>,
+    /// Always null: this version has no decision functions.
+    pub decision_function: Option<Value>,
+    /// How many assignments it has.
+    pub assignment_count: i64,
+    /// Who created it.
+    pub created_by: Option<Uuid>,
+    /// Who changed it.
+    pub updated_by: Option<Uuid>,
+    /// When it was created (UTC).
+    #[serde(serialize_with = "time::utc")]
+    pub created_at: DateTime<Utc>,
+    /// When it was changed (UTC).
+    #[serde(serialize_with = "time::utc")]
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A policy with its assignments.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PolicyDetail {
+    /// The policy itself.
+    #[serde(flatten)]
+    pub policy: Policy,
+    /// For whom it is, and where.
+    pub assignments: Vec<Assignment>,
+}
+
+/// What a policy says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// 1 to 100 characters.
+    pub name: String,
+    /// See [`Policy`].
+    pub policy_type: String,
+    /// For people.
+    pub description: Option<String>,
+    /// Whether it takes part.
+    pub is_enabled: bool,
+    /// See [`Policy`].
+    pub targets: Value,
+    /// See [`Policy`].
+    pub definition: Option<Value>,
+}
+
+impl Policy {
+    /// What it says.
+    pub fn content(&self) -> Content {
+        Content {
+            name: self.name.clone(),
+            policy_type: self.policy_type.clone(),
+            description: self.description.clone(),
+            is_enabled: self.is_enabled,
+            targets: self.targets.clone(),
+            definition: self.definition.clone(),
+        }
+    }
+}
+
+impl Content {
+    /// Checks what can be checked without a database, and brings targets and definition into their usual form.
+    fn normalise(&mut self) -> Result<()> {
+        model::check_name(&self.name)?;
+        if let Some(text) = &self.description
+            && (text.len() > MAX_DESCRIPTION_BYTES || text.contains('\0'))
+        {
+            return Err(Error::invalid(format!(
+                "description: must not be longer than {MAX_DESCRIPTION_BYTES} bytes nor contain a NUL character"
+            )));
+        }
+        let policy_type = model::parse_policy_type(&self.policy_type)?;
+        let targets = model::parse_targets(&self.targets)?;
+        model::check_targets(policy_type, &targets)?;
+        let definition = model::parse_definition(policy_type, self.definition.as_ref())?;
+        self.targets = model::targets_to_json(&targets);
+        self.definition = definition.to_json();
+        for (key, text) in self.definition.as_ref().and_then(Value::as_object).into_iter().flatten() {
+            if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str()) {
+                placeholder::scan(text).map_err(|fault| Error::invalid(format!("definition.{key}: {fault}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Policies whose name or description contains `search`, by name, and how many there are.
+pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<Policy>, i64)> {
+    let policies = sqlx::query_as!(
+        Policy,
+        r#"select id, name, description, policy_type, targets, definition, is_enabled, version,
+           null::uuid as decision_function_id, null::jsonb as decision_function,
+           (select count(*) from policy_assignments a where a.policy_id = p.id) as "assignment_count!",
+           created_by, updated_by, created_at, updated_at from policies p
+           where position(lower($1) in lower(name)) > 0 or position(lower($1) in lower(description)) > 0
+           order by name offset $2 limit $3"#,
+        search,
+        window.offset,
+        window.limit
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from policies
+           where position(lower($1) in lower(name)) > 0 or position(lower($1) in lower(description)) > 0"#,
+        search
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((policies, total))
+}
+
+/// The policy of that id.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Policy> {
+    sqlx::query_as!(
+        Policy,
+        r#"select id, name, description, policy_type, targets, definition, is_enabled, version,
+           null::uuid as decision_function_id, null::jsonb as decision_function,
+           (select count(*) from policy_assignments a where a.policy_id = p.id) as "assignment_count!",
+           created_by, updated_by, created_at, updated_at from policies p where id = $1"#,
+        id
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::NotFound("policy"))
+}
+
+/// The id of the policy of that name.
+pub async fn id_of(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>> {
+    Ok(sqlx::query_scalar!("select id from policies where name = $1", name)
+        .fetch_optional(conn)
+        .await?)
+}
+
+/// Creates a policy. It takes effect once it is assigned.
+pub async fn create(change: &mut Change<'_>, mut new: Content) -> Result<Policy> {
+    new.normalise()?;
+    let id = sqlx::query_scalar!(
+        "insert into policies (name, description, policy_type, targets, definition, is_enabled, created_by, updated_by) \
+         values ($1, $2, $3, $4, $5, $6, $7, $7) returning id",
+        new.name,
+        new.description,
+        new.policy_type,
+        new.targets,
+        new.definition,
+        new.is_enabled,
+        change.actor.id
+    )
+    .fetch_one(&mut *change.tx)
+    .await
+    .map_err(taken(|| format!("there is a policy \"{}\" already", new.name)))?;
+    let after = find(&mut change.tx, id).await?;
+    keep_version(change, &after, "create").await?;
+    change.record("policy", id, "create", None::<&Policy>, Some(&after)).await?;
+    Ok(after)
+}
+
+/// Changes a policy to what `edit` makes of it. `version` is the one that the caller read.
+pub async fn update(
+    change: &mut Change<'_>,
+    id: Uuid,
+    version: Option<i32>,
+    edit: impl FnOnce(&mut Content),
+) -> Result<Policy> {
+    let before = find(&mut change.tx, id).await?;
+    check_version("policy", version, before.version)?;
+    let mut wanted = before.content();
+    edit(&mut wanted);
+    wanted.normalise()?;
+    if wanted == before.content() {
+        return Ok(before);
+    }
+    sqlx::query!(
+        "update policies set name = $2, description = $3, policy_type = $4, targets = $5, definition = $6, \
+         is_enabled = $7, updated_by = $8, version = version + 1, updated_at = now() where id = $1",
+        id,
+        wanted.name,
+        wanted.description,
+        wanted.policy_type,
+        wanted.targets,
+        wanted.definition,
+        wanted.is_enabled,
+        change.actor.id
+    )
+    .execute(&mut *change.tx)
+    .await
+    .map_err(taken(|| format!("there is a policy \"{}\" already", wanted.name)))?;
+    let after = find(&mut change.tx, id).await?;
+    keep_version(change, &after, "update").await?;
+    change.record("policy", id, "update", Some(&before), Some(&after)).await?;
+    change.touch_policy(id).await?;
+    Ok(after)
+}
+
+/// Deletes a policy with its assignments; its versions stay readable.
+pub async fn delete(change: &mut Change<'_>, id: Uuid) -> Result<()> {
+    let before = find(&mut change.tx, id).await?;
+    change.touch_policy(id).await?;
+    let mut last = before.clone();
+    last.version += 1;
+    keep_version(change, &last, "delete").await?;
+    sqlx::query!("delete from policies where id = $1", id)
+        .execute(&mut *change.tx)
+        .await?;
+    change.record("policy", id, "delete", Some(&before), None::<&Policy>).await
+}
+
+async fn keep_version(change: &mut Change<'_>, policy: &Policy, operation: &str) -> Result<()> {
+    sqlx::query!(
+        "insert into policy_versions (policy_id, version, operation, name, description, policy_type, targets, definition, \
+         is_enabled, changed_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        policy.id,
+        policy.version,
+        operation,
+        policy.name,
+        policy.description,
+        policy.policy_type,
+        policy.targets,
+        policy.definition,
+        policy.is_enabled,
+        change.actor.id
+    )
+    .execute(&mut *change.tx)
+    .await?;
+    Ok(())
+}

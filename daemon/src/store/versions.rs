@@ -1,0 +1,133 @@
+//! Earlier versions of policies: what changed between two of them, and going back.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::policies::{self, Policy};
+use super::{Change, Window};
+use crate::error::{Error, Result};
+use crate::time;
+
+/// A version of a policy.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PolicyVersion {
+    /// The policy.
+    pub policy_id: Uuid,
+    /// From 1.
+    pub version: i32,
+    /// `create`, `update` or `delete`.
+    pub operation: String,
+    /// As it was called.
+    pub name: String,
+    /// As it was described.
+    pub description: Option<String>,
+    /// As it was.
+    pub policy_type: String,
+    /// As they were.
+    pub targets: Value,
+    /// As it was.
+    pub definition: Option<Value>,
+    /// As it was.
+    pub is_enabled: bool,
+    /// Who made it.
+    pub changed_by: Option<Uuid>,
+    /// When (UTC).
+    #[serde(serialize_with = "time::utc")]
+    pub changed_at: DateTime<Utc>,
+}
+
+/// What differs between two versions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Difference {
+    /// The field.
+    pub field: String,
+    /// In the first version.
+    pub before: Value,
+    /// In the second.
+    pub after: Value,
+}
+
+/// Versions of a policy, newest first, and how many there are. Those of deleted policies stay.
+pub async fn list(conn: &mut PgConnection, policy: Uuid, window: Window) -> Result<(Vec<PolicyVersion>, i64)> {
+    let versions = sqlx::query_as!(
+        PolicyVersion,
+        "select policy_id, version, operation, name, description, policy_type, targets, definition, is_enabled, \
+         changed_by, changed_at from policy_versions where policy_id = $1 order by version desc offset $2 limit $3",
+        policy,
+        window.offset,
+        window.limit
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let total = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from policy_versions where policy_id = $1"#,
+        policy
+    )
+    .fetch_one(conn)
+    .await?;
+    if total == 0 {
+        return Err(Error::NotFound("policy"));
+    }
+    Ok((versions, total))
+}
+
+/// One version of a policy.
+pub async fn find(conn: &mut PgConnection, policy: Uuid, version: i32) -> Result<PolicyVersion> {
+    sqlx::query_as!(
+        PolicyVersion,
+        "select policy_id, version, operation, name, description, policy_type, targets, definition, is_enabled, \
+         changed_by, changed_at from policy_versions where policy_id = $1 and version = $2",
+        policy,
+        version
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or(Error::NotFound("policy version"))
+}
+
+/// What differs between two versions.
+pub async fn diff(conn: &mut PgConnection, policy: Uuid, from: i32, to: i32) -> Result<Vec<Difference>> {
+    let before = fields(&find(conn, policy, from).await?);
+    let after = fields(&find(conn, policy, to).await?);
+    Ok(before
+        .into_iter()
+        .zip(after)
+        .filter(|((_, before), (_, after))| before != after)
+        .map(|((field, before), (_, after))| Difference {
+            field: field.to_owned(),
+            before,
+            after,
+        })
+        .collect())
+}
+
+fn fields(version: &PolicyVersion) -> [(&'static str, Value); 6] {
+    [
+        ("name", json!(version.name)),
+        ("description", json!(version.description)),
+        ("policy_type", json!(version.policy_type)),
+        ("targets", version.targets.clone()),
+        ("definition", json!(version.definition)),
+        ("is_enabled", json!(version.is_enabled)),
+    ]
+}
+
+/// Makes a policy again what it was in `version`, as a new version. `current` is the version that the caller read.
+pub async fn roll_back(change: &mut Change<'_>, policy: Uuid, version: i32, current: i32) -> Result<Policy> {
+    let old = find(&mut change.tx, policy, version).await?;
+    policies::update(change, policy, Some(current), |content| {
+        *content = policies::Content {
+            name: old.name,
+            policy_type: old.policy_type,
+            description: old.description,
+            is_enabled: old.is_enabled,
+            targets: old.targets,
+            definition: old.definition,
+        };
+    })
+    .await
+}

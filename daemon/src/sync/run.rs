@@ -1,0 +1,179 @@
+//! One sync of one data source.
+
+use policy::document::Document;
+use ring::digest::{SHA256, digest as sha256};
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::managed::Managed;
+use super::{apply, login_roles, target};
+use crate::error::{Error, Result};
+use crate::store::sync_states::{self, Outcome, Work};
+use crate::store::{Store, data_sources, desired};
+
+/// Taken in the database while its catalog is changed, whichever daemon does it.
+const TARGET_LOCK: i64 = 0x6272_6f77_7302;
+/// First half of the keys of locks in the store: one for each data source, and one for each server.
+const DATA_SOURCE_LOCKS: i32 = 0x6272_7701;
+const SERVER_LOCKS: i32 = 0x6272_7702;
+
+/// Brings one data source in line, unless another daemon is at it. Failures are noted in its state, not returned; what is
+/// returned is trouble with the store.
+pub async fn sync(store: &Store, id: Uuid) -> Result<()> {
+    let mut keeper = store.pool.acquire().await?;
+    let key = lock_key(id.as_bytes());
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1, $2) as "locked!""#, DATA_SOURCE_LOCKS, key)
+        .fetch_one(&mut *keeper)
+        .await?;
+    if !locked {
+        return Ok(());
+    }
+    let outcome = attempt(store, &mut keeper, id).await;
+    let noted = match outcome {
+        Ok(()) | Err(Error::NotFound(_)) => Ok(()),
+        Err(error) => {
+            let name = sync_states::find(&mut keeper, id).await.map(|state| state.name).unwrap_or_default();
+            tracing::warn!(data_source = name, %error, "sync failed");
+            sync_states::failed(&mut keeper, id, &error.to_string()).await
+        }
+    };
+    let unlocked = sqlx::query!("select pg_advisory_unlock_all()").execute(&mut *keeper).await;
+    if unlocked.is_err() {
+        // The lock must not go back into the pool.
+        keeper.close().await.ok();
+    }
+    noted
+}
+
+/// A lock's key from whatever it stands for. Two that share one merely wait for each other.
+fn lock_key(of: &[u8]) -> i32 {
+    let hash = sha256(&SHA256, of);
+    let bytes = hash.as_ref().first_chunk().expect("a hash is longer");
+    i32::from_be_bytes(*bytes)
+}
+
+/// What is wanted at one moment.
+struct Wish {
+    work: Work,
+    document: Document,
+    login_roles: std::collections::BTreeMap<String, login_roles::Wanted>,
+    digest: String,
+}
+
+/// Reads everything in one snapshot.
+async fn wish(store: &Store, conn: &mut PgConnection, id: Uuid, system_identifier: &str) -> Result<Wish> {
+    let mut snapshot = conn.begin().await?;
+    sqlx::query!("set transaction isolation level repeatable read read only")
+        .execute(&mut *snapshot)
+        .await?;
+    let work = sync_states::work(&mut snapshot, id).await?;
+    let document = desired::for_sync(&mut snapshot, id).await?;
+    let login_roles = login_roles::wanted(&mut snapshot, &store.sealer, id, system_identifier).await?;
+    snapshot.commit().await?;
+    let text = format!("{}\n{}", document.to_json(), login_roles::summary(&login_roles));
+    let digest = sha256(&SHA256, text.as_bytes());
+    Ok(Wish {
+        work,
+        document,
+        login_roles,
+        digest: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+    })
+}
+
+async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()> {
+    let source = data_sources::find(conn, id).await?;
+    if !source.is_active {
+        return Ok(());
+    }
+    // A change that does not concern this data source needs no connection to it.
+    let work = sync_states::work(conn, id).await?;
+    if let Some(identifier) = &work.system_identifier
+        && work.requested > work.done
+        && work.state == "in_sync"
+    {
+        let wish = wish(store, conn, id, identifier).await?;
+        if wish.work.applied_digest.as_ref() == Some(&wish.digest) {
+            return sync_states::unchanged(conn, id, wish.work.requested).await;
+        }
+    }
+
+    let mut target = target::connect(conn, &store.sealer, id).await?;
+    target::prepare(&mut target).await?;
+    let identifier = target::system_identifier(&mut target).await?;
+    let mut tx = target.begin().await.map_err(target::unavailable)?;
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(TARGET_LOCK)
+        .execute(&mut *tx)
+        .await
+        .map_err(target::unavailable)?;
+
+    let wish = wish(store, conn, id, &identifier).await?;
+    let applied_before = wish.work.applied_digest.as_ref() == Some(&wish.digest);
+    let remote = apply::digest(&mut tx).await?;
+    let mut drift = None;
+    if applied_before && wish.work.remote_digest.is_some() {
+        if wish.work.remote_digest.as_ref() == Some(&remote) && wish.work.state == "in_sync" {
+            tx.rollback().await.map_err(target::unavailable)?;
+            return sync_states::unchanged(conn, id, wish.work.requested).await;
+        }
+        // Nothing new is wanted, so what differs was changed by somebody else.
+        if wish.work.state != "partial" {
+            drift = Some(apply::differences(&mut tx, &wish.document).await?);
+        }
+    }
+    let managed: Managed = serde_json::from_value(wish.work.managed.clone())
+        .map_err(|error| Error::Internal(format!("the names of managed objects: {error}")))?;
+    let wanted = Managed::of(&wish.document);
+    if let Some(steps) = &drift
+        && !steps.is_empty()
+        && source.drift == "keep"
+    {
+        tx.rollback().await.map_err(target::unavailable)?;
+        let outcome = Outcome {
+            requested: wish.work.requested,
+            state: "drifted",
+            problems: Vec::new(),
+            steps: Vec::new(),
+            drift,
+            managed: wish.work.managed,
+            applied_digest: wish.digest,
+            remote_digest: remote,
+            system_identifier: identifier,
+        };
+        return sync_states::succeeded(conn, id, &outcome).await;
+    }
+
+    sync_states::intend(conn, id, &to_json(&managed.union(&wanted)), &identifier).await?;
+    let mut applied = apply::apply(&mut tx, &wish.document, &managed).await?;
+    // Login roles belong to the server: of data sources on the same one, one at a time looks at them.
+    let server = format!("{}:{}", source.config.host, source.config.port);
+    sqlx::query!("select pg_advisory_lock($1, $2)", SERVER_LOCKS, lock_key(server.as_bytes()))
+        .execute(&mut *conn)
+        .await?;
+    let store_id = store.id().await?;
+    applied
+        .steps
+        .extend(login_roles::provision(&mut tx, store_id, &wish.login_roles).await?);
+    let remote_digest = apply::digest(&mut tx).await?;
+    tx.commit().await.map_err(target::unavailable)?;
+    target.close().await.ok();
+    let state = if applied.problems.is_empty() { "in_sync" } else { "partial" };
+    tracing::info!(data_source = source.name, steps = applied.steps.len(), state, "synced");
+    let outcome = Outcome {
+        requested: wish.work.requested,
+        state,
+        // What could not be removed is still ours.
+        managed: to_json(&if applied.problems.is_empty() { wanted } else { managed.union(&wanted) }),
+        problems: applied.problems,
+        steps: applied.steps,
+        drift,
+        applied_digest: wish.digest,
+        remote_digest,
+        system_identifier: identifier,
+    };
+    sync_states::succeeded(conn, id, &outcome).await
+}
+
+fn to_json(managed: &Managed) -> serde_json::Value {
+    serde_json::to_value(managed).expect("names have a JSON form")
+}
