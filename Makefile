@@ -18,7 +18,7 @@ down: ## stop it, its data stays
 	@$(BIN)/down
 
 ##@ Test it
-.PHONY: test test-matrix test-core regress crash oracle soak bench lint lint-deps engine
+.PHONY: test test-matrix test-core regress crash oracle soak daemon daemon-generated bench lint lint-deps engine
 test: ## everything on PostgreSQL 15 and 18, PostgreSQL's own suites on 15
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
@@ -34,6 +34,10 @@ oracle: ## random statements against filtered and masked copies; PG=18 on that m
 	@$(BIN)/oracle $(or $(PG),15) $(ARGS)
 soak: ## the same for SECONDS=3600, or as long as it is told
 	@$(BIN)/oracle $(or $(PG),15) --seconds $(or $(SECONDS),3600)
+daemon: ## tests of the daemon; PG=18 on that major, TESTS="a b" only those whose name contains one of them
+	@$(BIN)/daemon $(or $(PG),15) $(TESTS)
+daemon-generated: ## bring docs/openapi.json and daemon/.sqlx up to date
+	@$(BIN)/daemon-generated
 bench: ## ratios against no policy, hand-written SQL and native RLS
 	@bench/run
 lint: ## formatting, clippy, shell scripts, test schedules

@@ -18,7 +18,8 @@ pub fn problems(document: &Document) -> Vec<String> {
     });
     let roles: Option<BTreeSet<&str>> = names(&document.roles, |role| &role.name);
     let users: Option<BTreeSet<&str>> = names(&document.users, |user| &user.username);
-    let unknown = |known: &Option<BTreeSet<&str>>, name: &str| known.as_ref().is_some_and(|known| !known.contains(name));
+    let unknown =
+        |known: &Option<BTreeSet<&str>>, name: &str| known.as_ref().is_some_and(|known| !known.contains(name));
 
     for (index, role) in document.roles.iter().flatten().enumerate() {
         for parent in role.parents.iter().flatten().filter(|parent| unknown(&roles, parent)) {

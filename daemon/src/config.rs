@@ -15,7 +15,13 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
     /// The store, a postgres:// URL [default: database betweenrows_control of the local server]
-    #[arg(long, global = true, env = "BR_ADMIN_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "BR_ADMIN_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     pub database_url: Option<String>,
     /// Where to listen [default: 127.0.0.1:5435]
     #[arg(long, global = true, env = "BR_ADMIN_BIND_ADDR", value_name = "ADDRESS:PORT")]
@@ -82,7 +88,12 @@ pub struct Config {
 }
 
 /// The variables for secrets, which have no flags.
-const SECRETS: [&str; 4] = ["BR_ADMIN_USER", "BR_ADMIN_PASSWORD", "BR_ENCRYPTION_KEY", "BR_ADMIN_JWT_SECRET"];
+const SECRETS: [&str; 4] = [
+    "BR_ADMIN_USER",
+    "BR_ADMIN_PASSWORD",
+    "BR_ENCRYPTION_KEY",
+    "BR_ADMIN_JWT_SECRET",
+];
 
 impl Config {
     /// From flags and environment (`given`), and from a file if there is one.
@@ -102,7 +113,10 @@ impl Config {
     }
 
     fn merge(given: Given, file: Given) -> Result<Config, String> {
-        let bind_addr = given.bind_addr.or(file.bind_addr).unwrap_or_else(|| "127.0.0.1:5435".to_owned());
+        let bind_addr = given
+            .bind_addr
+            .or(file.bind_addr)
+            .unwrap_or_else(|| "127.0.0.1:5435".to_owned());
         let hours = given.jwt_expiry_hours.or(file.jwt_expiry_hours).unwrap_or(24);
         let interval = given.sync_interval.or(file.sync_interval).unwrap_or(60);
         if hours == 0 || interval == 0 {
@@ -124,7 +138,10 @@ impl Config {
             trusted_proxies: listed(proxies.as_deref(), "trusted_proxies", |text| text.parse().ok())?,
             sync_interval: Duration::from_secs(u64::from(interval)),
             log_json: given.log_json.or(file.log_json).unwrap_or(false),
-            admin_user: given.admin_user.or(file.admin_user).unwrap_or_else(|| "admin".to_owned()),
+            admin_user: given
+                .admin_user
+                .or(file.admin_user)
+                .unwrap_or_else(|| "admin".to_owned()),
             admin_password: given.admin_password.or(file.admin_password),
             encryption_key: given.encryption_key.or(file.encryption_key),
             jwt_secret: given.jwt_secret.or(file.jwt_secret),

@@ -50,7 +50,12 @@ policies:
     #[test]
     fn problems_have_their_path() {
         let problem = |text: &str| parse(text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(problem("version: 1\npolicies: [{name: p}]\nrules: []").split("; ").count(), 3);
+        assert_eq!(
+            problem("version: 1\npolicies: [{name: p}]\nrules: []")
+                .split("; ")
+                .count(),
+            3
+        );
         assert!(problem("version: 2").contains("version: must be 1"));
         assert!(problem("a: [").contains("not YAML"));
         assert!(parse(b"\xff").is_err());

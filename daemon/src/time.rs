@@ -20,7 +20,10 @@ pub fn optional<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> R
 pub fn parse(text: &str) -> Option<DateTime<Utc>> {
     let zoned = DateTime::parse_from_rfc3339(text).map(|time| time.to_utc());
     let naive = || text.parse::<NaiveDateTime>().map(|time| time.and_utc());
-    let date = || text.parse::<chrono::NaiveDate>().map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc());
+    let date = || {
+        text.parse::<chrono::NaiveDate>()
+            .map(|date| date.and_time(chrono::NaiveTime::MIN).and_utc())
+    };
     zoned.or_else(|_| naive()).or_else(|_| date()).ok()
 }
 
@@ -38,7 +41,11 @@ mod tests {
     #[test]
     fn times_are_read_with_and_without_a_zone() {
         let expected = parse("2026-11-21T10:00:00.5Z").unwrap();
-        for text in ["2026-11-21T10:00:00.5", "2026-11-21T11:00:00.500+01:00", "2026-11-21T10:00:00.500000"] {
+        for text in [
+            "2026-11-21T10:00:00.5",
+            "2026-11-21T11:00:00.500+01:00",
+            "2026-11-21T10:00:00.500000",
+        ] {
             assert_eq!(parse(text), Some(expected), "{text}");
         }
         assert_eq!(parse("2026-11-21"), parse("2026-11-21T00:00:00Z"));

@@ -15,6 +15,8 @@ BIN=$ROOT/pg_regress/bin
 mapfile -t inherited < <(compgen -e | grep '^PG' || true)
 unset RUST_BACKTRACE "${inherited[@]}" inherited
 export LC_ALL=C.UTF-8
+# The daemon's queries are checked against what is kept in daemon/.sqlx, not against whatever DATABASE_URL names.
+export SQLX_OFFLINE=true
 
 BR_PG=${BR_PG:-15}
 BR_PORT=${BR_PORT:-54329}

@@ -9,11 +9,11 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Shared;
 use super::auth::Account;
 use super::context::ClientAddress;
 use super::extract::Body;
 use super::status::{ErrorBody, Errors};
-use super::Shared;
 use crate::error::{Error, Result};
 use crate::secrets::password::{self, Verdict};
 use crate::secrets::token::Claims;
@@ -57,7 +57,9 @@ pub async fn login(
         .map_err(Error::TooMany)?;
     let mut conn = app.store.read().await?;
     let credentials = users::credentials(&mut conn, &login.username).await?;
-    let hash = credentials.as_ref().and_then(|credentials| credentials.password_hash.clone());
+    let hash = credentials
+        .as_ref()
+        .and_then(|credentials| credentials.password_hash.clone());
     let known = hash.is_some();
     let given = login.password;
     let (verdict, new_hash) = tokio::task::spawn_blocking(move || {
@@ -74,7 +76,9 @@ pub async fn login(
     app.limiter.succeeded(&login.username, address);
     let user = users::find(&mut conn, credentials.id).await?;
     if !(user.is_admin && user.is_active) {
-        return Err(Error::Forbidden("the account is not an active administrator".to_owned()));
+        return Err(Error::Forbidden(
+            "the account is not an active administrator".to_owned(),
+        ));
     }
     users::note_login(&mut conn, user.id, new_hash.as_deref()).await?;
     let now = Utc::now().timestamp();

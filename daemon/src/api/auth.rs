@@ -33,10 +33,13 @@ impl FromRequestParts<Shared> for Account {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or_else(|| unauthorized("the Authorization header has no bearer token"))?;
-        let claims = app.tokens.verify(token, Utc::now().timestamp()).map_err(|error| match error {
-            TokenError::Expired => unauthorized("the token has expired, log in again"),
-            TokenError::Invalid => unauthorized("the token is not good, log in again"),
-        })?;
+        let claims = app
+            .tokens
+            .verify(token, Utc::now().timestamp())
+            .map_err(|error| match error {
+                TokenError::Expired => unauthorized("the token has expired, log in again"),
+                TokenError::Invalid => unauthorized("the token is not good, log in again"),
+            })?;
         account(app, &claims).await.map(Account)
     }
 }

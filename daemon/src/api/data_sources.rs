@@ -85,7 +85,15 @@ pub async fn types(_: Admin) -> Json<Vec<DataSourceType>> {
     Json(vec![DataSourceType {
         ds_type: "postgres",
         name: "PostgreSQL",
-        fields: &["host", "port", "database", "username", "password", "sslmode", "ssl_root_cert"],
+        fields: &[
+            "host",
+            "port",
+            "database",
+            "username",
+            "password",
+            "sslmode",
+            "ssl_root_cert",
+        ],
     }])
 }
 
@@ -116,7 +124,8 @@ pub async fn create(
     if new.ds_type != "postgres" {
         return Err(Error::invalid("ds_type: must be postgres"));
     }
-    let given = |value: Option<String>, key: &str| value.ok_or_else(|| Error::invalid(format!("config.{key}: is required")));
+    let given =
+        |value: Option<String>, key: &str| value.ok_or_else(|| Error::invalid(format!("config.{key}: is required")));
     let content = Content {
         name: new.name,
         config: Config {
@@ -205,7 +214,10 @@ pub async fn test(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Re
     };
     match tested.await {
         Ok(message) => Ok(Json(TestResult { success: true, message })),
-        Err(Error::Unavailable(message)) => Ok(Json(TestResult { success: false, message })),
+        Err(Error::Unavailable(message)) => Ok(Json(TestResult {
+            success: false,
+            message,
+        })),
         Err(other) => Err(other),
     }
 }

@@ -102,7 +102,9 @@ fn keys(account: &str, address: Option<IpAddr>) -> Vec<Key> {
         IpAddr::V6(v6) => IpAddr::from((u128::from(v6) >> 64 << 64).to_be_bytes()),
         v4 => v4,
     });
-    std::iter::once(Key::Account(account)).chain(network.map(Key::Address)).collect()
+    std::iter::once(Key::Account(account))
+        .chain(network.map(Key::Address))
+        .collect()
 }
 
 fn forget(entries: &mut HashMap<Key, Entry>, now: Instant) {
@@ -139,7 +141,11 @@ mod tests {
         assert_eq!(limiter.attempt("bob", None, now), Ok(()));
         now += MEMORY + Duration::from_secs(1);
         for _ in 0..5 {
-            assert_eq!(limiter.attempt("alice", None, now), Ok(()), "it is forgotten after an hour");
+            assert_eq!(
+                limiter.attempt("alice", None, now),
+                Ok(()),
+                "it is forgotten after an hour"
+            );
         }
     }
 
@@ -151,7 +157,10 @@ mod tests {
             assert_eq!(limiter.attempt(&format!("user{index}"), ADDRESS, now), Ok(()));
         }
         assert!(limiter.attempt("another", ADDRESS, now).is_err());
-        assert_eq!(limiter.attempt("another", Some("10.0.0.9".parse().unwrap()), now), Ok(()));
+        assert_eq!(
+            limiter.attempt("another", Some("10.0.0.9".parse().unwrap()), now),
+            Ok(())
+        );
     }
 
     #[test]

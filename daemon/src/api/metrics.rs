@@ -54,11 +54,23 @@ impl Default for Metrics {
         let epoch: Family<_, Gauge> = Family::default();
         registry.register("http_requests", "Requests that were answered", requests.clone());
         registry.register("http_request_duration_seconds", "Time to the answer", durations.clone());
-        registry.register("sync_backlog", "Changes that are not in force in the data source", backlog.clone());
+        registry.register(
+            "sync_backlog",
+            "Changes that are not in force in the data source",
+            backlog.clone(),
+        );
         registry.register("sync_failures", "Failed syncs in a row", failures.clone());
-        registry.register("sync_problems", "Policies that the data source refuses", problems.clone());
+        registry.register(
+            "sync_problems",
+            "Policies that the data source refuses",
+            problems.clone(),
+        );
         registry.register("sync_age_seconds", "Time since the last successful sync", age.clone());
-        registry.register("sync_epoch", "The change that is in force in the data source", epoch.clone());
+        registry.register(
+            "sync_epoch",
+            "The change that is in force in the data source",
+            epoch.clone(),
+        );
         Metrics {
             registry,
             requests,
@@ -78,7 +90,9 @@ impl Metrics {
     pub fn answered(&self, method: &Method, route: String, status: StatusCode, elapsed: Duration) {
         // Methods can be invented by clients, too.
         let method = match *method {
-            Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::HEAD | Method::OPTIONS => method.as_str(),
+            Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::HEAD | Method::OPTIONS => {
+                method.as_str()
+            }
             _ => "other",
         };
         let labels = Request {

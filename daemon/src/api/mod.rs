@@ -177,7 +177,11 @@ pub fn router(app: Shared, origins: &[HeaderValue]) -> Router {
         .method_not_allowed_fallback(extract::no_such_method)
         .layer(middleware::from_fn_with_state(app.clone(), sync::tell_state))
         .layer(CatchPanicLayer::custom(context::panicked));
-    let router = if origins.is_empty() { router } else { router.layer(cors(origins)) };
+    let router = if origins.is_empty() {
+        router
+    } else {
+        router.layer(cors(origins))
+    };
     router
         .layer(middleware::from_fn_with_state(app.clone(), context::context))
         .with_state(app)
@@ -188,5 +192,8 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([HeaderName::from_static(context::REQUEST_ID), HeaderName::from_static(sync::HEADER)])
+        .expose_headers([
+            HeaderName::from_static(context::REQUEST_ID),
+            HeaderName::from_static(sync::HEADER),
+        ])
 }

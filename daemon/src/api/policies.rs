@@ -196,7 +196,11 @@ pub async fn validate_expression(
 ) -> Result<Json<Validity>> {
     let mut conn = app.store.read().await?;
     let error = syntax_error(&mut conn, &wanted.expression).await?;
-    tracing::debug!(is_mask = wanted.is_mask, valid = error.is_none(), "looked at an expression");
+    tracing::debug!(
+        is_mask = wanted.is_mask,
+        valid = error.is_none(),
+        "looked at an expression"
+    );
     Ok(Json(Validity {
         valid: error.is_none(),
         error,
@@ -212,7 +216,11 @@ async fn refuse_bad_syntax(conn: &mut PgConnection, policy: &Policy) -> Result<(
             problems.push(format!("definition.{key}: {problem}"));
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(problems))
+    }
 }
 
 /// What the parser of the store's PostgreSQL says of an expression. It is only parsed, never run. Two frames, so that
@@ -225,7 +233,7 @@ async fn syntax_error(conn: &mut PgConnection, expression: &str) -> Result<Optio
         Ok(scan) => scan,
         Err(fault) => return Ok(Some(fault.to_string())),
     };
-    for (before, after) in [("select (", "\n)"), ("select array[(", "\n)]")] {
+    for (before, after) in [("select (", "\n)"), ("select case when ", "\nthen 1 end")] {
         let statement = sqlx::AssertSqlSafe(format!("{before}{}{after}", scan.text)).into_sql_str();
         // An error aborts the transaction that this may be in.
         let mut trial = sqlx::Connection::begin(&mut *conn).await?;

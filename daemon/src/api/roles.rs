@@ -70,7 +70,13 @@ pub async fn create(
     Body(new): Body<CreateRole>,
 ) -> Result<(StatusCode, Json<RoleDetail>)> {
     let mut change = app.store.change(actor).await?;
-    let role = roles::create(&mut change, &new.name, new.description.as_deref(), new.is_active.unwrap_or(true)).await?;
+    let role = roles::create(
+        &mut change,
+        &new.name,
+        new.description.as_deref(),
+        new.is_active.unwrap_or(true),
+    )
+    .await?;
     let detail = roles::detail(&mut change.tx, role.id).await?;
     change.commit().await?;
     Ok((StatusCode::CREATED, Json(detail)))
@@ -125,11 +131,7 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 #[utoipa::path(get, path = "/roles/{id}/effective-members", tag = "roles", security(("token" = [])),
     params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<Member>), Errors
 ))]
-pub async fn effective_members(
-    _: Admin,
-    State(app): State<Shared>,
-    Ids(id): Ids<Uuid>,
-) -> Result<Json<Vec<Member>>> {
+pub async fn effective_members(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<Member>>> {
     let mut conn = app.store.read().await?;
     Ok(Json(roles::effective_members(&mut conn, id).await?))
 }

@@ -84,7 +84,10 @@ pub async fn run(config: &Config, command: DataSourceCommand) -> Outcome {
                 let Connection {
                     host, port, database, ..
                 } = &source.config;
-                println!("{}\t{host}:{port}/{database}\t{}\t{}", source.name, source.access_mode, source.last_sync_result);
+                println!(
+                    "{}\t{host}:{port}/{database}\t{}\t{}",
+                    source.name, source.access_mode, source.last_sync_result
+                );
             }
         }
     }
@@ -96,7 +99,11 @@ fn content(add: Add) -> Result<Content, Failure> {
         Some(path) => Some(std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?),
         None => None,
     };
-    let password = if add.password_stdin { Some(given_or_read(None)?) } else { None };
+    let password = if add.password_stdin {
+        Some(given_or_read(None)?)
+    } else {
+        None
+    };
     Ok(Content {
         name: add.name,
         config: Connection {
@@ -123,7 +130,12 @@ pub async fn status(config: &Config, json: bool) -> Outcome {
         println!("{}", serde_json::to_string_pretty(&states)?);
     } else {
         for state in &states {
-            println!("{}\t{}\t{}", state.name, state.state, state.error.as_deref().unwrap_or_default());
+            println!(
+                "{}\t{}\t{}",
+                state.name,
+                state.state,
+                state.error.as_deref().unwrap_or_default()
+            );
             for problem in state.problems.as_array().into_iter().flatten() {
                 let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
                 println!("\t{}: {}", text("object"), text("message"));

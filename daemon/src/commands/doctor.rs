@@ -15,7 +15,7 @@ use crate::store::{self, Store, Window};
 use crate::sync::target;
 
 struct Report {
-    bad: bool,
+    bad: u32,
 }
 
 impl Report {
@@ -24,15 +24,19 @@ impl Report {
     }
 
     fn bad(&mut self, what: &str, mend: &str) {
-        self.bad = true;
+        self.bad += 1;
         println!("bad   {what}\n      → {mend}");
     }
 }
 
 /// `doctor`. Changes nothing.
 pub async fn doctor(config: &Config) -> Outcome {
-    let mut report = Report { bad: false };
-    let keys = Keys::load(config.encryption_key.as_deref(), config.jwt_secret.as_deref(), &config.data_dir);
+    let mut report = Report { bad: 0 };
+    let keys = Keys::load(
+        config.encryption_key.as_deref(),
+        config.jwt_secret.as_deref(),
+        &config.data_dir,
+    );
     let keys = match keys {
         Ok(keys) => {
             report.good("keys can be used");
@@ -55,13 +59,10 @@ pub async fn doctor(config: &Config) -> Outcome {
             data_source(&store, &source, &mut report).await?;
         }
     }
-    Ok(ExitCode::from(u8::from(report.bad)))
+    Ok(ExitCode::from(u8::from(report.bad > 0)))
 }
 
-async fn open_store(
-    config: &Config,
-    report: &mut Report,
-) -> std::result::Result<Option<sqlx::PgPool>, super::Failure> {
+async fn open_store(config: &Config, report: &mut Report) -> std::result::Result<Option<sqlx::PgPool>, super::Failure> {
     let options = store::connect_options(&config.database_url)?;
     let connected = sqlx::PgConnection::connect_with(&options).await;
     let mut conn = match connected {
@@ -72,9 +73,14 @@ async fn open_store(
             return Ok(None);
         }
     };
-    let version: i32 = sqlx::query_scalar("select current_setting('server_version_num')::int").fetch_one(&mut conn).await?;
+    let version: i32 = sqlx::query_scalar("select current_setting('server_version_num')::int")
+        .fetch_one(&mut conn)
+        .await?;
     if version < 150_000 {
-        report.bad("the store's PostgreSQL is older than 15", "move the store to PostgreSQL 15 or later");
+        report.bad(
+            "the store's PostgreSQL is older than 15",
+            "move the store to PostgreSQL 15 or later",
+        );
     }
     let has_schema: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
         .fetch_one(&mut conn)
@@ -86,9 +92,15 @@ async fn open_store(
     } else {
         0
     };
-    let known = store::MIGRATOR.iter().filter(|step| step.migration_type.is_up_migration()).count();
+    let known = store::MIGRATOR
+        .iter()
+        .filter(|step| step.migration_type.is_up_migration())
+        .count();
     if applied != known as i64 {
-        report.bad(&format!("the store has {applied} of {known} migrations"), "betweenrowsd migrate");
+        report.bad(
+            &format!("the store has {applied} of {known} migrations"),
+            "betweenrowsd migrate",
+        );
         return Ok(None);
     }
     report.good("the store can be reached and is up to date");
@@ -96,14 +108,18 @@ async fn open_store(
 }
 
 async fn secrets(store: &Store, report: &mut Report) -> Result<()> {
-    let sealed = sqlx::query!(
-        r#"select id, login_verifier as "login_verifier!" from users where login_verifier is not null"#
-    )
-    .fetch_all(&store.pool)
-    .await?;
+    let sealed =
+        sqlx::query!(r#"select id, login_verifier as "login_verifier!" from users where login_verifier is not null"#)
+            .fetch_all(&store.pool)
+            .await?;
     let unreadable = sealed
         .iter()
-        .filter(|user| store.sealer.open(VERIFIER_PLACE, user.id, &user.login_verifier).is_err())
+        .filter(|user| {
+            store
+                .sealer
+                .open(VERIFIER_PLACE, user.id, &user.login_verifier)
+                .is_err()
+        })
         .count();
     if unreadable == 0 {
         report.good("secrets in the store can be opened");
@@ -139,22 +155,32 @@ async fn data_source(store: &Store, source: &DataSource, report: &mut Report) ->
     let mut database = match target::connect(&mut conn, &store.sealer, source.id).await {
         Ok(database) => database,
         Err(error) => {
-            report.bad(&format!("{what}: {error}"), "start that server, or change the data source");
+            report.bad(
+                &format!("{what}: {error}"),
+                "start that server, or change the data source",
+            );
             return Ok(());
         }
     };
-    let (preloaded, available, installed, admin, createrole, control, role): (bool, bool, bool, bool, bool, bool, String) =
-        sqlx::query_as(
-            "select current_setting('shared_preload_libraries') ~ '\\mbetweenrows\\M', \
+    let (preloaded, available, installed, admin, createrole, control, role): (
+        bool,
+        bool,
+        bool,
+        bool,
+        bool,
+        bool,
+        String,
+    ) = sqlx::query_as(
+        "select current_setting('shared_preload_libraries') ~ '\\mbetweenrows\\M', \
              exists (select from pg_available_extensions where name = 'betweenrows'), \
              exists (select from pg_extension where extname = 'betweenrows'), \
              coalesce((select pg_has_role(oid, 'usage') from pg_roles where rolname = 'betweenrows_admin'), false), \
              (select rolsuper or rolcreaterole from pg_roles where rolname = current_user), \
              has_function_privilege('pg_control_system()', 'execute'), quote_ident(current_user)",
-        )
-        .fetch_one(&mut database)
-        .await
-        .map_err(target::unavailable)?;
+    )
+    .fetch_one(&mut database)
+    .await
+    .map_err(target::unavailable)?;
     let before = report.bad;
     if !available {
         report.bad(

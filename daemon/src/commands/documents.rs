@@ -83,7 +83,14 @@ async fn named(conn: &mut PgConnection, name: Option<&str>) -> Result<Option<Uui
 /// `apply`.
 pub async fn apply(config: &Config, apply: Apply) -> Outcome {
     let document = document::parse(&read(&apply.file)?)?;
-    let steps = bring_in(config, &document, apply.datasource.as_deref(), apply.prune, apply.dry_run).await?;
+    let steps = bring_in(
+        config,
+        &document,
+        apply.datasource.as_deref(),
+        apply.prune,
+        apply.dry_run,
+    )
+    .await?;
     print(&steps);
     Ok(ExitCode::SUCCESS)
 }

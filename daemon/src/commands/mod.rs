@@ -2,11 +2,12 @@
 //! by the daemons that run.
 
 mod data_sources;
-mod documents;
 mod doctor;
+mod documents;
 mod serve;
 mod users;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,7 +124,10 @@ async fn dispatch(line: Line) -> Outcome {
 fn log(config: &Config, serves: bool) {
     let default = if serves { "info" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if config.log_json {
         subscriber.json().init();
     } else {

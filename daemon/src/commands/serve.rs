@@ -92,7 +92,10 @@ async fn first_administrator(store: &Store, config: &Config) -> Result<(), Failu
     users::create(&mut change, &new, Some(&secret)).await?;
     change.commit().await?;
     if generated {
-        println!("created the administrator \"{}\" with the password {password}", new.username);
+        println!(
+            "created the administrator \"{}\" with the password {password}",
+            new.username
+        );
     }
     Ok(())
 }

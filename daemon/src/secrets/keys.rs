@@ -60,10 +60,7 @@ fn kept(path: &Path) -> Result<[u8; 32], String> {
     }
     let mode = fs::metadata(path).map_err(problem)?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(format!(
-            "{} can be read by others; run: chmod 600 {0}",
-            path.display()
-        ));
+        return Err(format!("{} can be read by others; run: chmod 600 {0}", path.display()));
     }
     let text = fs::read_to_string(path).map_err(problem)?;
     from_hex(text.trim()).ok_or_else(|| format!("{} does not hold 64 hexadecimal digits", path.display()))
@@ -78,7 +75,10 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
         .chars()
         .map(|digit| digit.to_digit(16).map(|value| value as u8))
         .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair.get(1).unwrap_or(&0)).collect();
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair.get(1).unwrap_or(&0))
+        .collect();
     (digits.len() == 64).then(|| bytes.try_into().ok())?
 }
 
@@ -109,7 +109,14 @@ mod tests {
         let load = |encryption: &str, signing: &str| Keys::load(Some(encryption), Some(signing), nowhere);
         let good = "00ff".repeat(16);
         assert_eq!(load(&good, secret).unwrap().encryption[..2], [0, 255]);
-        for bad in ["", "00", &"0".repeat(63), &"0".repeat(65), &"g".repeat(64), &"é".repeat(64)] {
+        for bad in [
+            "",
+            "00",
+            &"0".repeat(63),
+            &"0".repeat(65),
+            &"g".repeat(64),
+            &"é".repeat(64),
+        ] {
             assert!(load(bad, secret).is_err(), "{bad}");
         }
         assert!(load(&good, "short").is_err());

@@ -37,7 +37,11 @@ pub fn check(password: &str) -> Result<()> {
     if !has(|byte| !byte.is_ascii_alphanumeric()) {
         problems.push("password: must have a special character".to_owned());
     }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(problems))
+    }
 }
 
 /// The hash of a password; takes some 20 ms of a core.
@@ -70,7 +74,11 @@ pub fn verify(password: &str, hash: &str) -> Verdict {
     let current = Params::try_from(&hash).is_ok_and(|params| {
         params.m_cost() >= MEMORY_KIB && params.t_cost() >= PASSES && hash.algorithm.as_str() == "argon2id"
     });
-    if current { Verdict::Right } else { Verdict::RightButOutdated }
+    if current {
+        Verdict::Right
+    } else {
+        Verdict::RightButOutdated
+    }
 }
 
 /// A password for an administrator who gave none: 24 characters that [`check`] accepts.
@@ -87,7 +95,16 @@ mod tests {
     #[test]
     fn what_a_password_needs() {
         assert!(check("Secret1!").is_ok());
-        for bad in ["", "Sec1!", "secret1!", "SECRET1!", "Secrets!", "Secrets1", "Sécret1!", "Secret1!\n"] {
+        for bad in [
+            "",
+            "Sec1!",
+            "secret1!",
+            "SECRET1!",
+            "Secrets!",
+            "Secrets1",
+            "Sécret1!",
+            "Secret1!\n",
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
         assert!(check(&format!("Secret1!{}", "a".repeat(121))).is_err());
@@ -104,7 +121,11 @@ mod tests {
 
     #[test]
     fn a_hash_with_older_parameters_is_outdated() {
-        let weaker = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8192, 1, 1, None).unwrap());
+        let weaker = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(8192, 1, 1, None).unwrap(),
+        );
         let hash = weaker.hash_password(b"Secret1!").unwrap().to_string();
         assert_eq!(verify("Secret1!", &hash), Verdict::RightButOutdated);
         assert_eq!(verify("Secret2!", &hash), Verdict::Wrong);

@@ -71,7 +71,11 @@ mod tests {
         assert_eq!(sealer.open("data_sources.password", id, &sealed).unwrap(), b"s3cret");
         assert!(sealer.open("data_sources.password", other, &sealed).is_err());
         assert!(sealer.open("users.login_verifier", id, &sealed).is_err());
-        assert!(Sealer::new(&[8; 32]).open("data_sources.password", id, &sealed).is_err());
+        assert!(
+            Sealer::new(&[8; 32])
+                .open("data_sources.password", id, &sealed)
+                .is_err()
+        );
     }
 
     #[test]

@@ -144,7 +144,10 @@ mod tests {
         assert_eq!(key.verify(&body, 1_500), Err(TokenError::Invalid));
         // Not even with a signature of ours.
         let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key.key, body.as_bytes()));
-        assert_eq!(key.verify(&format!("{body}.{signature}"), 1_500), Err(TokenError::Invalid));
+        assert_eq!(
+            key.verify(&format!("{body}.{signature}"), 1_500),
+            Err(TokenError::Invalid)
+        );
     }
 
     #[test]

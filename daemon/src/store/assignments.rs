@@ -118,7 +118,13 @@ async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Assignment> {
 }
 
 /// Assigns a policy.
-pub async fn create(change: &mut Change<'_>, data_source: Uuid, policy: Uuid, to: To, priority: i32) -> Result<Assignment> {
+pub async fn create(
+    change: &mut Change<'_>,
+    data_source: Uuid,
+    policy: Uuid,
+    to: To,
+    priority: i32,
+) -> Result<Assignment> {
     data_sources::find(&mut change.tx, data_source).await?;
     policies::find(&mut change.tx, policy).await?;
     match to {
@@ -203,7 +209,10 @@ mod tests {
             (Some("user"), None, role),
             (Some("role"), user, None),
         ] {
-            assert!(matches!(To::new(scope, user, role), Err(Error::BadRequest(_))), "{scope:?}");
+            assert!(
+                matches!(To::new(scope, user, role), Err(Error::BadRequest(_))),
+                "{scope:?}"
+            );
         }
         assert!(matches!(To::new(Some("some"), None, None), Err(Error::Invalid(_))));
     }

@@ -296,7 +296,11 @@ pub async fn checked_values(conn: &mut PgConnection, values: &Map<String, Value>
             Err(issue) => problems.push(format!("attributes.{key}{}: {}", issue.path, issue.message)),
         }
     }
-    if problems.is_empty() { Ok(checked) } else { Err(Error::Invalid(problems)) }
+    if problems.is_empty() {
+        Ok(checked)
+    } else {
+        Err(Error::Invalid(problems))
+    }
 }
 
 fn from_text(definition: &Definition, value: &Value) -> Value {

@@ -100,7 +100,10 @@ impl Content {
             !config.host.is_empty() && config.host.len() <= 255 && !config.host.chars().any(char::is_control),
             "config.host: must have 1 to 255 characters",
         );
-        check((1..=65_535).contains(&config.port), "config.port: must be between 1 and 65535");
+        check(
+            (1..=65_535).contains(&config.port),
+            "config.port: must be between 1 and 65535",
+        );
         check(
             !config.database.is_empty() && config.database.len() <= 63 && !config.database.contains('\0'),
             "config.database: must have 1 to 63 bytes",
@@ -114,15 +117,24 @@ impl Content {
             "config.sslmode: must be disable, allow, prefer, require, verify-ca or verify-full",
         );
         check(
-            self.password.as_ref().is_none_or(|password| password.len() <= 1_024 && !password.contains('\0')),
+            self.password
+                .as_ref()
+                .is_none_or(|password| password.len() <= 1_024 && !password.contains('\0')),
             "config.password: must not be longer than 1024 bytes nor contain a NUL character",
         );
         check(
             policy::model::parse_access_mode(&self.access_mode).is_ok(),
             "access_mode: must be open or policy_required",
         );
-        check(["repair", "keep"].contains(&self.drift.as_str()), "drift: must be repair or keep");
-        if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+        check(
+            ["repair", "keep"].contains(&self.drift.as_str()),
+            "drift: must be repair or keep",
+        );
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(problems))
+        }
     }
 }
 
@@ -236,9 +248,11 @@ pub async fn id_of(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>> 
 
 /// The sealed password of a data source.
 pub async fn sealed_password(conn: &mut PgConnection, id: Uuid) -> Result<Option<Vec<u8>>> {
-    Ok(sqlx::query_scalar!("select password from data_sources where id = $1", id)
-        .fetch_one(conn)
-        .await?)
+    Ok(
+        sqlx::query_scalar!("select password from data_sources where id = $1", id)
+            .fetch_one(conn)
+            .await?,
+    )
 }
 
 /// Creates a data source. Its sync begins at once.
@@ -294,7 +308,9 @@ pub async fn update(
     // Otherwise whoever may change the host could have the password sent to a server of theirs.
     let elsewhere = wanted.config.host != before.config.host || wanted.config.port != before.config.port;
     if elsewhere && wanted.password.is_none() && sealed_password(&mut change.tx, id).await?.is_some() {
-        return Err(Error::invalid("config.password: has to be given again for another host or port"));
+        return Err(Error::invalid(
+            "config.password: has to be given again for another host or port",
+        ));
     }
     let password = wanted
         .password

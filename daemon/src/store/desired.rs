@@ -30,7 +30,9 @@ async fn build(
     granted: Option<&BTreeSet<Uuid>>,
 ) -> Result<Document> {
     let access_mode = match data_source {
-        Some(id) => Some(model::parse_access_mode(&data_sources::find(conn, id).await?.access_mode)?),
+        Some(id) => Some(model::parse_access_mode(
+            &data_sources::find(conn, id).await?.access_mode,
+        )?),
         None => None,
     };
     let assigned = match data_source {
@@ -111,7 +113,9 @@ async fn policies(conn: &mut PgConnection, assigned: Option<Vec<Assignment>>) ->
     all.into_iter()
         .filter(|policy| assigned.is_none() || by_policy.contains_key(&policy.id))
         .map(|policy| {
-            let assignments = assigned.is_some().then(|| by_policy.get(&policy.id).cloned().unwrap_or_default());
+            let assignments = assigned
+                .is_some()
+                .then(|| by_policy.get(&policy.id).cloned().unwrap_or_default());
             spec(&policy, assignments)
         })
         .collect()

@@ -33,7 +33,11 @@ struct Import<'a, 'b> {
 /// Does it, and says what was done.
 pub async fn run(change: &mut Change<'_>, document: &Document, options: Options) -> Result<Vec<Step>> {
     if options.data_source.is_none() {
-        let assigns = document.policies.iter().flatten().any(|policy| policy.assignments.is_some());
+        let assigns = document
+            .policies
+            .iter()
+            .flatten()
+            .any(|policy| policy.assignments.is_some());
         if document.access_mode.is_some() || assigns {
             return Err(Error::BadRequest(
                 "the document has an access mode or assignments: say for which data source".to_owned(),
@@ -93,7 +97,10 @@ impl Import<'_, '_> {
             self.step("none", "access_mode", mode.as_str(), "");
             return Ok(());
         }
-        data_sources::update(self.change, id, None, |content| content.access_mode = mode.as_str().to_owned()).await?;
+        data_sources::update(self.change, id, None, |content| {
+            content.access_mode = mode.as_str().to_owned()
+        })
+        .await?;
         self.step("alter", "access_mode", mode.as_str(), "");
         Ok(())
     }
@@ -187,7 +194,11 @@ impl Import<'_, '_> {
             ..roles::RoleChange::default()
         };
         let after = roles::update(self.change, id, wanted).await?;
-        let action = if after.version == before.version { "none" } else { "alter" };
+        let action = if after.version == before.version {
+            "none"
+        } else {
+            "alter"
+        };
         self.step(action, "role", &role.name, "");
         Ok(())
     }
@@ -209,7 +220,11 @@ impl Import<'_, '_> {
                     ..users::UserChange::default()
                 };
                 let after = users::update(self.change, id, wanted).await?;
-                let action = if after.version == before.version { "none" } else { "alter" };
+                let action = if after.version == before.version {
+                    "none"
+                } else {
+                    "alter"
+                };
                 self.step(action, "user", name, "");
                 id
             }
@@ -227,7 +242,10 @@ impl Import<'_, '_> {
         };
         let Some(wanted) = &user.roles else { return Ok(()) };
         let known = memberships(&mut self.change.tx, id).await?;
-        for (role, role_id) in known.iter().filter(|(role, _)| self.options.prune && !wanted.contains(role)) {
+        for (role, role_id) in known
+            .iter()
+            .filter(|(role, _)| self.options.prune && !wanted.contains(role))
+        {
             roles::remove_member(self.change, *role_id, id).await?;
             self.steps.push(Step {
                 action: "remove".to_owned(),
@@ -261,7 +279,11 @@ impl Import<'_, '_> {
                     wanted.description = before.description.clone();
                 }
                 let after = policies::update(self.change, id, None, |content| *content = wanted).await?;
-                let action = if after.version == before.version { "none" } else { "alter" };
+                let action = if after.version == before.version {
+                    "none"
+                } else {
+                    "alter"
+                };
                 self.step(action, "policy", name, "");
                 id
             }
@@ -302,9 +324,9 @@ impl Import<'_, '_> {
                 }
             };
             let detail = format!("{whom}, priority {}", assignment.priority);
-            let same = known.iter().find(|known| {
-                To::new(None, known.user_id, known.role_id).is_ok_and(|known| known == to)
-            });
+            let same = known
+                .iter()
+                .find(|known| To::new(None, known.user_id, known.role_id).is_ok_and(|known| known == to));
             match same {
                 Some(same) => {
                     kept.insert(same.id);
@@ -319,7 +341,10 @@ impl Import<'_, '_> {
                 }
             }
         }
-        for known in known.iter().filter(|known| self.options.prune && !kept.contains(&known.id)) {
+        for known in known
+            .iter()
+            .filter(|known| self.options.prune && !kept.contains(&known.id))
+        {
             assignments::delete(self.change, data_source, known.id).await?;
             self.steps.push(Step {
                 action: "unassign".to_owned(),
@@ -344,7 +369,10 @@ impl Import<'_, '_> {
         if let Some(listed) = &document.users {
             let listed: BTreeSet<&str> = listed.iter().map(|user| user.username.as_str()).collect();
             let (all, _) = users::list(&mut self.change.tx, "", Window::ALL).await?;
-            for user in all.iter().filter(|user| !user.is_admin && !listed.contains(user.username.as_str())) {
+            for user in all
+                .iter()
+                .filter(|user| !user.is_admin && !listed.contains(user.username.as_str()))
+            {
                 users::delete(self.change, user.id).await?;
                 self.step("drop", "user", &user.username, "");
             }
@@ -360,7 +388,10 @@ impl Import<'_, '_> {
         if let Some(listed) = &document.attributes {
             let listed: BTreeSet<&str> = listed.iter().map(|definition| definition.key.as_str()).collect();
             let (all, _) = attributes::list(&mut self.change.tx, "", Window::ALL).await?;
-            for definition in all.iter().filter(|definition| !listed.contains(definition.key.as_str())) {
+            for definition in all
+                .iter()
+                .filter(|definition| !listed.contains(definition.key.as_str()))
+            {
                 let dropped = attributes::delete(self.change, definition.id, false).await;
                 at("attribute", &definition.key, dropped)?;
                 self.step("drop", "attribute", &definition.key, "");
@@ -380,7 +411,12 @@ impl Import<'_, '_> {
         {
             for assignment in all.iter().filter(|assignment| assignment.data_source_id == here) {
                 assignments::delete(self.change, here, assignment.id).await?;
-                self.step("unassign", "assignment", &policy.name, assignment.assignment_scope.as_str());
+                self.step(
+                    "unassign",
+                    "assignment",
+                    &policy.name,
+                    assignment.assignment_scope.as_str(),
+                );
             }
             return Ok(());
         }

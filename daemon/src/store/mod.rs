@@ -166,9 +166,10 @@ impl Store {
 
     /// The identity of this store: login roles that it created carry it.
     pub async fn id(&self) -> Result<Uuid> {
-        let value = sqlx::query_scalar!(r#"select (value #>> '{}')::uuid as "id!" from settings where key = 'store_id'"#)
-            .fetch_one(&self.pool)
-            .await?;
+        let value =
+            sqlx::query_scalar!(r#"select (value #>> '{}')::uuid as "id!" from settings where key = 'store_id'"#)
+                .fetch_one(&self.pool)
+                .await?;
         Ok(value)
     }
 }

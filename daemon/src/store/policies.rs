@@ -109,7 +109,13 @@ impl Content {
         let definition = model::parse_definition(policy_type, self.definition.as_ref())?;
         self.targets = model::targets_to_json(&targets);
         self.definition = definition.to_json();
-        for (key, text) in self.definition.as_ref().and_then(Value::as_object).into_iter().flatten() {
+        for (key, text) in self
+            .definition
+            .as_ref()
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str()) {
                 placeholder::scan(text).map_err(|fault| Error::invalid(format!("definition.{key}: {fault}")))?;
             }
@@ -185,7 +191,9 @@ pub async fn create(change: &mut Change<'_>, mut new: Content) -> Result<Policy>
     .map_err(taken(|| format!("there is a policy \"{}\" already", new.name)))?;
     let after = find(&mut change.tx, id).await?;
     keep_version(change, &after, "create").await?;
-    change.record("policy", id, "create", None::<&Policy>, Some(&after)).await?;
+    change
+        .record("policy", id, "create", None::<&Policy>, Some(&after))
+        .await?;
     Ok(after)
 }
 
@@ -221,7 +229,9 @@ pub async fn update(
     .map_err(taken(|| format!("there is a policy \"{}\" already", wanted.name)))?;
     let after = find(&mut change.tx, id).await?;
     keep_version(change, &after, "update").await?;
-    change.record("policy", id, "update", Some(&before), Some(&after)).await?;
+    change
+        .record("policy", id, "update", Some(&before), Some(&after))
+        .await?;
     change.touch_policy(id).await?;
     Ok(after)
 }
@@ -236,7 +246,9 @@ pub async fn delete(change: &mut Change<'_>, id: Uuid) -> Result<()> {
     sqlx::query!("delete from policies where id = $1", id)
         .execute(&mut *change.tx)
         .await?;
-    change.record("policy", id, "delete", Some(&before), None::<&Policy>).await
+    change
+        .record("policy", id, "delete", Some(&before), None::<&Policy>)
+        .await
 }
 
 async fn keep_version(change: &mut Change<'_>, policy: &Policy, operation: &str) -> Result<()> {

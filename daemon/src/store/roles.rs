@@ -271,7 +271,9 @@ pub async fn graph(conn: &mut PgConnection) -> Result<RoleGraph> {
         .fetch_all(conn)
         .await?;
     Ok(RoleGraph::new(
-        roles.into_iter().map(|role| (role.id.as_u128(), role.name, role.is_active)),
+        roles
+            .into_iter()
+            .map(|role| (role.id.as_u128(), role.name, role.is_active)),
         parents
             .into_iter()
             .map(|edge| (edge.role_id.as_u128(), edge.parent_id.as_u128())),
@@ -343,7 +345,9 @@ pub async fn delete(change: &mut Change<'_>, id: Uuid) -> Result<()> {
     sqlx::query!("delete from roles where id = $1", id)
         .execute(&mut *change.tx)
         .await?;
-    change.record("role", id, "delete", Some(&before), None::<&Role>).await?;
+    change
+        .record("role", id, "delete", Some(&before), None::<&Role>)
+        .await?;
     change.touch_all();
     Ok(())
 }
@@ -364,7 +368,9 @@ pub async fn add_members(change: &mut Change<'_>, id: Uuid, user_ids: &[Uuid]) -
     .await?;
     if !added.is_empty() {
         let added = serde_json::json!({"user_ids": added});
-        change.record("role", id, "add_members", None::<&Role>, Some(&added)).await?;
+        change
+            .record("role", id, "add_members", None::<&Role>, Some(&added))
+            .await?;
         change.touch_all();
     }
     Ok(())
@@ -380,7 +386,9 @@ pub async fn remove_member(change: &mut Change<'_>, id: Uuid, user: Uuid) -> Res
         return Err(Error::NotFound("member"));
     }
     let before = serde_json::json!({"user_ids": [user]});
-    change.record("role", id, "remove_member", Some(&before), None::<&Role>).await?;
+    change
+        .record("role", id, "remove_member", Some(&before), None::<&Role>)
+        .await?;
     change.touch_all();
     Ok(())
 }
@@ -392,7 +400,12 @@ pub async fn add_parent(change: &mut Change<'_>, id: Uuid, parent: Uuid) -> Resu
     graph(&mut change.tx)
         .await?
         .check_new_parent(id.as_u128(), parent.as_u128())
-        .map_err(|error| Error::invalid(format!("\"{}\" cannot inherit from \"{}\": {error}", role.name, above.name)))?;
+        .map_err(|error| {
+            Error::invalid(format!(
+                "\"{}\" cannot inherit from \"{}\": {error}",
+                role.name, above.name
+            ))
+        })?;
     let added = sqlx::query!(
         "insert into role_parents (role_id, parent_id) values ($1, $2) on conflict do nothing",
         id,
@@ -407,7 +420,9 @@ pub async fn add_parent(change: &mut Change<'_>, id: Uuid, parent: Uuid) -> Resu
         )));
     }
     let after = serde_json::json!({"parent_role_id": parent});
-    change.record("role", id, "add_parent", None::<&Role>, Some(&after)).await?;
+    change
+        .record("role", id, "add_parent", None::<&Role>, Some(&after))
+        .await?;
     change.touch_all();
     Ok(())
 }
@@ -415,14 +430,20 @@ pub async fn add_parent(change: &mut Change<'_>, id: Uuid, parent: Uuid) -> Resu
 /// Ends the inheritance.
 pub async fn remove_parent(change: &mut Change<'_>, id: Uuid, parent: Uuid) -> Result<()> {
     find(&mut change.tx, id).await?;
-    let removed = sqlx::query!("delete from role_parents where role_id = $1 and parent_id = $2", id, parent)
-        .execute(&mut *change.tx)
-        .await?;
+    let removed = sqlx::query!(
+        "delete from role_parents where role_id = $1 and parent_id = $2",
+        id,
+        parent
+    )
+    .execute(&mut *change.tx)
+    .await?;
     if removed.rows_affected() == 0 {
         return Err(Error::NotFound("parent role"));
     }
     let before = serde_json::json!({"parent_role_id": parent});
-    change.record("role", id, "remove_parent", Some(&before), None::<&Role>).await?;
+    change
+        .record("role", id, "remove_parent", Some(&before), None::<&Role>)
+        .await?;
     change.touch_all();
     Ok(())
 }

@@ -132,7 +132,10 @@ pub async fn list(conn: &mut PgConnection, ids: Option<&[Uuid]>) -> Result<Vec<S
 
 /// The state of one data source.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<SyncState> {
-    list(conn, Some(&[id])).await?.pop().ok_or(Error::NotFound("data source"))
+    list(conn, Some(&[id]))
+        .await?
+        .pop()
+        .ok_or(Error::NotFound("data source"))
 }
 
 /// Active data sources to be synced now: something changed and it is not yet time to wait, or it was `interval` seconds

@@ -93,7 +93,9 @@ pub struct Credentials {
 pub fn check_username(username: &str) -> Result<()> {
     let good = (3..=50).contains(&username.len())
         && username.starts_with(|first: char| first.is_ascii_alphabetic())
-        && username.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+        && username
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     if !good {
         return Err(Error::invalid(
             "username: must have 3 to 50 characters of letters, digits, \"_\", \".\" and \"-\", a letter first",
@@ -107,9 +109,9 @@ pub fn check_username(username: &str) -> Result<()> {
 
 fn check_text(field: &str, text: Option<&str>, max: usize) -> Result<()> {
     match text {
-        Some(text) if text.chars().count() > max => {
-            Err(Error::invalid(format!("{field}: must not be longer than {max} characters")))
-        }
+        Some(text) if text.chars().count() > max => Err(Error::invalid(format!(
+            "{field}: must not be longer than {max} characters"
+        ))),
         Some(text) if text.contains('\0') => Err(Error::invalid(format!("{field}: must not contain a NUL character"))),
         _ => Ok(()),
     }
@@ -156,9 +158,11 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<User> {
 
 /// The id of the account of that name.
 pub async fn id_of(conn: &mut PgConnection, username: &str) -> Result<Option<Uuid>> {
-    Ok(sqlx::query_scalar!("select id from users where username = $1", username)
-        .fetch_optional(conn)
-        .await?)
+    Ok(
+        sqlx::query_scalar!("select id from users where username = $1", username)
+            .fetch_optional(conn)
+            .await?,
+    )
 }
 
 /// What the account of that name logs in with.
@@ -186,9 +190,11 @@ pub async fn note_login(conn: &mut PgConnection, id: Uuid, new_hash: Option<&str
 
 /// The token generation of an account.
 pub async fn token_generation(conn: &mut PgConnection, id: Uuid) -> Result<Option<i32>> {
-    Ok(sqlx::query_scalar!("select token_generation from users where id = $1", id)
-        .fetch_optional(conn)
-        .await?)
+    Ok(
+        sqlx::query_scalar!("select token_generation from users where id = $1", id)
+            .fetch_optional(conn)
+            .await?,
+    )
 }
 
 /// Whether there is any account.
@@ -302,7 +308,9 @@ pub async fn set_password(change: &mut Change<'_>, id: Uuid, secret: &Secret) ->
     .execute(&mut *change.tx)
     .await?;
     let after = find(&mut change.tx, id).await?;
-    change.record("user", id, "password", Some(&before), Some(&after)).await?;
+    change
+        .record("user", id, "password", Some(&before), Some(&after))
+        .await?;
     change.touch_all();
     Ok(())
 }
@@ -317,7 +325,9 @@ pub async fn delete(change: &mut Change<'_>, id: Uuid) -> Result<()> {
     sqlx::query!("delete from users where id = $1", id)
         .execute(&mut *change.tx)
         .await?;
-    change.record("user", id, "delete", Some(&before), None::<&User>).await?;
+    change
+        .record("user", id, "delete", Some(&before), None::<&User>)
+        .await?;
     change.touch_all();
     Ok(())
 }
@@ -351,7 +361,18 @@ mod tests {
             assert!(check_username(good).is_ok(), "{good}");
         }
         let bad = [
-            "", "ab", &"a".repeat(51), "1abc", "_abc", "a b", "al\"ice", "älice", "bob\0", "pg_read", "public", "none",
+            "",
+            "ab",
+            &"a".repeat(51),
+            "1abc",
+            "_abc",
+            "a b",
+            "al\"ice",
+            "älice",
+            "bob\0",
+            "pg_read",
+            "public",
+            "none",
         ];
         for bad in bad {
             assert!(check_username(bad).is_err(), "{bad:?}");

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::document::{Document, VERSION};
-use serde_json::{Map, Value};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
@@ -95,7 +94,9 @@ async fn apply_what_is_accepted(target: &mut PgConnection, document: &Document, 
                 match refused {
                     Some((index, error)) if index < policies.len() && applied.problems.len() < MAX_PROBLEMS => {
                         let name = policies.remove(index).name;
-                        applied.problems.push(problem(format!("policy \"{name}\""), Some(name), error));
+                        applied
+                            .problems
+                            .push(problem(format!("policy \"{name}\""), Some(name), error));
                     }
                     _ => return Err(target::unavailable(error)),
                 }
@@ -140,7 +141,9 @@ async fn remove(
     step: Step,
 ) -> Result<()> {
     let mut attempt = target.begin().await.map_err(target::unavailable)?;
-    let query = arguments.iter().fold(sqlx::query(call), |query, argument| query.bind(*argument));
+    let query = arguments
+        .iter()
+        .fold(sqlx::query(call), |query, argument| query.bind(*argument));
     match query.execute(&mut *attempt).await {
         Ok(_) => {
             attempt.commit().await.map_err(target::unavailable)?;
@@ -176,7 +179,12 @@ fn step(action: &str, kind: &str, name: &str, detail: impl Into<String>) -> Step
     }
 }
 
-async fn remove_links(target: &mut PgConnection, managed: &Managed, wanted: &Managed, applied: &mut Applied) -> Result<()> {
+async fn remove_links(
+    target: &mut PgConnection,
+    managed: &Managed,
+    wanted: &Managed,
+    applied: &mut Applied,
+) -> Result<()> {
     for (name, assignments) in &managed.policies {
         for whom in unwanted(assignments, wanted.policies.get(name)) {
             let detail = match (&whom.user, &whom.role) {
@@ -196,7 +204,14 @@ async fn remove_links(target: &mut PgConnection, managed: &Managed, wanted: &Man
     }
     for name in unwanted_names(&managed.policies, &wanted.policies) {
         let step = step("drop", "policy", name, "");
-        remove(target, applied, "select betweenrows.drop_policy($1)", &[Some(name)], step).await?;
+        remove(
+            target,
+            applied,
+            "select betweenrows.drop_policy($1)",
+            &[Some(name)],
+            step,
+        )
+        .await?;
     }
     for (user, roles) in &managed.users {
         for role in unwanted(roles, wanted.users.get(user)) {
@@ -231,13 +246,22 @@ async fn remove_objects(
     }
     for key in managed.attributes.difference(&wanted.attributes) {
         let step = step("drop", "attribute", key, "");
-        remove(target, applied, "select betweenrows.drop_attribute($1)", &[Some(key)], step).await?;
+        remove(
+            target,
+            applied,
+            "select betweenrows.drop_attribute($1)",
+            &[Some(key)],
+            step,
+        )
+        .await?;
     }
     Ok(())
 }
 
 fn unwanted<'a, T: Ord>(managed: &'a BTreeSet<T>, wanted: Option<&'a BTreeSet<T>>) -> impl Iterator<Item = &'a T> {
-    managed.iter().filter(move |link| wanted.is_none_or(|wanted| !wanted.contains(link)))
+    managed
+        .iter()
+        .filter(move |link| wanted.is_none_or(|wanted| !wanted.contains(link)))
 }
 
 fn unwanted_names<'a, T>(
@@ -267,7 +291,10 @@ pub async fn preflight(change: &mut Change<'_>, policy: Uuid) -> Result<()> {
         attributes: Some(attributes::definitions(&mut change.tx).await?),
         roles: None,
         users: None,
-        policies: Some(vec![desired::spec(&policies::find(&mut change.tx, policy).await?, None)?]),
+        policies: Some(vec![desired::spec(
+            &policies::find(&mut change.tx, policy).await?,
+            None,
+        )?]),
     };
     let mut problems = Vec::new();
     for id in ids {
@@ -280,13 +307,18 @@ pub async fn preflight(change: &mut Change<'_>, policy: Uuid) -> Result<()> {
             Err(error) => tracing::info!(data_source = name, %error, "could not ask about a policy"),
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(problems))
+    }
 }
 
 async fn ask(change: &mut Change<'_>, id: Uuid, document: &Document) -> Result<Vec<Problem>> {
     let sealer = change.sealer;
     let mut target = target::connect(&mut change.tx, sealer, id).await?;
-    sqlx::query("set lock_timeout = '2s'")
+    // Somebody waits for the answer, and so does every other change.
+    sqlx::query("select set_config('lock_timeout', '2s', false), set_config('statement_timeout', '10s', false)")
         .execute(&mut target)
         .await
         .map_err(target::unavailable)?;
@@ -298,27 +330,6 @@ async fn ask(change: &mut Change<'_>, id: Uuid, document: &Document) -> Result<V
     Ok(applied.problems)
 }
 
-/// What a database says of an expression for a relation: none when it can be used.
-pub async fn validate(
-    target: &mut PgConnection,
-    relation: &str,
-    expression: &str,
-    is_mask: bool,
-    column: Option<&str>,
-) -> Result<Vec<Map<String, Value>>> {
-    let rows: Vec<Json<Map<String, Value>>> = sqlx::query_scalar(
-        "select to_jsonb(v) from betweenrows.validate_expression(to_regclass($1), $2, $3, $4) v",
-    )
-    .bind(relation)
-    .bind(expression)
-    .bind(if is_mask { "mask" } else { "filter" })
-    .bind(column)
-    .fetch_all(target)
-    .await
-    .map_err(target::unavailable)?;
-    Ok(rows.into_iter().map(|Json(row)| row).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,7 +338,12 @@ mod tests {
     fn the_refused_policy_is_found_in_the_detail() {
         assert_eq!(refused_policy("In the document: policies[3]\nmore"), Some(3));
         assert_eq!(refused_policy("In the document: policies[12].definition"), Some(12));
-        for other in ["", "In the document: users[3]", "policies[3]", "x\nIn the document: policies[3]"] {
+        for other in [
+            "",
+            "In the document: users[3]",
+            "policies[3]",
+            "x\nIn the document: policies[3]",
+        ] {
             assert_eq!(refused_policy(other), None, "{other}");
         }
     }

@@ -108,7 +108,15 @@ pub async fn provision(
                 if can_login && comment == marked(&mark, role) {
                     continue;
                 }
-                execute(target, &format!("alter role {} login password {}", quoted(&name), literal(&role.verifier))).await?;
+                execute(
+                    target,
+                    &format!(
+                        "alter role {} login password {}",
+                        quoted(&name),
+                        literal(&role.verifier)
+                    ),
+                )
+                .await?;
                 comment_on(target, &name, &marked(&mark, role)).await?;
                 steps.push(step("alter", &name, "may log in"));
             }
@@ -120,7 +128,15 @@ pub async fn provision(
         }
     }
     for (name, role) in wanted.iter().filter(|(name, role)| role.login && !seen.contains(*name)) {
-        execute(target, &format!("create role {} login password {}", quoted(name), literal(&role.verifier))).await?;
+        execute(
+            target,
+            &format!(
+                "create role {} login password {}",
+                quoted(name),
+                literal(&role.verifier)
+            ),
+        )
+        .await?;
         comment_on(target, name, &marked(&mark, role)).await?;
         steps.push(step("create", name, ""));
     }
@@ -141,7 +157,11 @@ fn step(action: &str, name: &str, detail: &str) -> Step {
 }
 
 async fn comment_on(target: &mut PgConnection, name: &str, comment: &str) -> Result<()> {
-    execute(target, &format!("comment on role {} is {}", quoted(name), literal(comment))).await
+    execute(
+        target,
+        &format!("comment on role {} is {}", quoted(name), literal(comment)),
+    )
+    .await
 }
 
 /// Statements about roles take no parameters.
@@ -150,14 +170,16 @@ async fn execute(target: &mut PgConnection, statement: &str) -> Result<()> {
         .execute(target)
         .await
         .map(drop)
-        .map_err(|error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
-            Some("42501") => Error::Unavailable(
-                "the role of the data source may not manage login roles; a superuser has to run: \
+        .map_err(
+            |error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
+                Some("42501") => Error::Unavailable(
+                    "the role of the data source may not manage login roles; a superuser has to run: \
                  alter role … createrole"
-                    .to_owned(),
-            ),
-            _ => target::unavailable(error),
-        })
+                        .to_owned(),
+                ),
+                _ => target::unavailable(error),
+            },
+        )
 }
 
 fn quoted(name: &str) -> String {

@@ -48,7 +48,10 @@ impl Managed {
             policies: policies
                 .map(|policy| {
                     let assignments = policy.assignments.iter().flatten();
-                    (policy.name.clone(), assignments.map(|assignment| whom(&assignment.to)).collect())
+                    (
+                        policy.name.clone(),
+                        assignments.map(|assignment| whom(&assignment.to)).collect(),
+                    )
                 })
                 .collect(),
         }

@@ -22,9 +22,13 @@ const SERVER_LOCKS: i32 = 0x6272_7702;
 pub async fn sync(store: &Store, id: Uuid) -> Result<()> {
     let mut keeper = store.pool.acquire().await?;
     let key = lock_key(id.as_bytes());
-    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_lock($1, $2) as "locked!""#, DATA_SOURCE_LOCKS, key)
-        .fetch_one(&mut *keeper)
-        .await?;
+    let locked = sqlx::query_scalar!(
+        r#"select pg_try_advisory_lock($1, $2) as "locked!""#,
+        DATA_SOURCE_LOCKS,
+        key
+    )
+    .fetch_one(&mut *keeper)
+    .await?;
     if !locked {
         return Ok(());
     }
@@ -32,12 +36,17 @@ pub async fn sync(store: &Store, id: Uuid) -> Result<()> {
     let noted = match outcome {
         Ok(()) | Err(Error::NotFound(_)) => Ok(()),
         Err(error) => {
-            let name = sync_states::find(&mut keeper, id).await.map(|state| state.name).unwrap_or_default();
+            let name = sync_states::find(&mut keeper, id)
+                .await
+                .map(|state| state.name)
+                .unwrap_or_default();
             tracing::warn!(data_source = name, %error, "sync failed");
             sync_states::failed(&mut keeper, id, &error.to_string()).await
         }
     };
-    let unlocked = sqlx::query!("select pg_advisory_unlock_all()").execute(&mut *keeper).await;
+    let unlocked = sqlx::query!("select pg_advisory_unlock_all()")
+        .execute(&mut *keeper)
+        .await;
     if unlocked.is_err() {
         // The lock must not go back into the pool.
         keeper.close().await.ok();
@@ -147,9 +156,13 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     let mut applied = apply::apply(&mut tx, &wish.document, &managed).await?;
     // Login roles belong to the server: of data sources on the same one, one at a time looks at them.
     let server = format!("{}:{}", source.config.host, source.config.port);
-    sqlx::query!("select pg_advisory_lock($1, $2)", SERVER_LOCKS, lock_key(server.as_bytes()))
-        .execute(&mut *conn)
-        .await?;
+    sqlx::query!(
+        "select pg_advisory_lock($1, $2)",
+        SERVER_LOCKS,
+        lock_key(server.as_bytes())
+    )
+    .execute(&mut *conn)
+    .await?;
     let store_id = store.id().await?;
     applied
         .steps
@@ -157,13 +170,21 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     let remote_digest = apply::digest(&mut tx).await?;
     tx.commit().await.map_err(target::unavailable)?;
     target.close().await.ok();
-    let state = if applied.problems.is_empty() { "in_sync" } else { "partial" };
+    let state = if applied.problems.is_empty() {
+        "in_sync"
+    } else {
+        "partial"
+    };
     tracing::info!(data_source = source.name, steps = applied.steps.len(), state, "synced");
     let outcome = Outcome {
         requested: wish.work.requested,
         state,
         // What could not be removed is still ours.
-        managed: to_json(&if applied.problems.is_empty() { wanted } else { managed.union(&wanted) }),
+        managed: to_json(&if applied.problems.is_empty() {
+            wanted
+        } else {
+            managed.union(&wanted)
+        }),
         problems: applied.problems,
         steps: applied.steps,
         drift,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{Connection, PgConnection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -44,7 +44,9 @@ pub fn options(config: &Config, password: Option<&str>) -> PgConnectOptions {
         .username(&config.username)
         .application_name("betweenrowsd")
         .statement_cache_capacity(0)
-        .ssl_mode(mode);
+        .ssl_mode(mode)
+        // Statements about login roles have verifiers in their text.
+        .disable_statement_logging();
     if config.host.starts_with('/') {
         options = options.socket(&config.host);
     }
@@ -61,9 +63,10 @@ pub fn options(config: &Config, password: Option<&str>) -> PgConnectOptions {
 pub async fn connect(store: &mut PgConnection, sealer: &Sealer, id: Uuid) -> Result<PgConnection> {
     let config = data_sources::find(store, id).await?.config;
     let password = match data_sources::sealed_password(store, id).await? {
-        Some(sealed) => Some(String::from_utf8(sealer.open(PASSWORD_PLACE, id, &sealed)?).map_err(|_| {
-            Error::Internal("a password in the store is not text".to_owned())
-        })?),
+        Some(sealed) => Some(
+            String::from_utf8(sealer.open(PASSWORD_PLACE, id, &sealed)?)
+                .map_err(|_| Error::Internal("a password in the store is not text".to_owned()))?,
+        ),
         None => None,
     };
     open(&config, password.as_deref()).await
@@ -118,7 +121,9 @@ pub async fn prepare(target: &mut PgConnection) -> Result<()> {
     .await
     .map_err(unavailable)?;
     let (statement, kind) = match (&installed, &available) {
-        (Some(installed), Some(available)) if installed != available => ("alter extension betweenrows update", "updated"),
+        (Some(installed), Some(available)) if installed != available => {
+            ("alter extension betweenrows update", "updated")
+        }
         (Some(_), _) => return Ok(()),
         (None, Some(_)) => ("create extension betweenrows", "installed"),
         (None, None) => {

@@ -27,7 +27,10 @@ pub async fn run(store: Arc<Store>, interval: Duration, mut stop: watch::Receive
     let mut listener = None;
     while !*stop.borrow() {
         if listener.is_none() {
-            listener = listen(&store).await.inspect_err(|error| tracing::warn!(%error, "cannot listen for changes")).ok();
+            listener = listen(&store)
+                .await
+                .inspect_err(|error| tracing::warn!(%error, "cannot listen for changes"))
+                .ok();
         }
         match due(&store, interval).await {
             Ok(ids) => {

@@ -1,0 +1,326 @@
+//! An API on a store of its own, and databases for it to manage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use betweenrowsd::api::{self, App};
+use betweenrowsd::secrets::seal::Sealer;
+use betweenrowsd::secrets::token::TokenKey;
+use betweenrowsd::store::users::{self, NewUser, Secret};
+use betweenrowsd::store::{self, Actor, Store};
+use betweenrowsd::sync;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+/// A password that is good enough.
+pub const PASSWORD: &str = "Secret-1";
+/// What tokens are signed with.
+pub const SIGNING: [u8; 32] = [3; 32];
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// A name that no other test of this run uses: login roles belong to the whole server.
+pub fn unique(name: &str) -> String {
+    format!("{name}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make daemon`"))
+}
+
+/// Where the test server's socket is.
+pub fn socket() -> String {
+    variable("BR_TEST_SOCKET")
+}
+
+/// Its port.
+pub fn port() -> u16 {
+    variable("BR_TEST_PORT").parse().expect("a port")
+}
+
+/// Options for a session.
+pub fn options(database: &str, user: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket())
+        .port(port())
+        .database(database)
+        .username(user)
+}
+
+/// The URL of a database of the test server, for the superuser.
+pub fn url(database: &str) -> String {
+    format!(
+        "postgres://postgres@localhost:{}/{database}?host={}",
+        port(),
+        socket().replace('/', "%2F")
+    )
+}
+
+/// A superuser's session.
+pub async fn superuser(database: &str) -> PgConnection {
+    PgConnection::connect_with(&options(database, "postgres"))
+        .await
+        .expect("the test server answers")
+}
+
+/// Runs statements as a superuser.
+pub async fn execute(database: &str, statements: &str) {
+    let mut conn = superuser(database).await;
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+        .execute(&mut conn)
+        .await
+        .unwrap_or_else(|error| panic!("{statements}: {error}"));
+}
+
+/// One text per row of a query that a user runs, or the SQLSTATE and message of its error.
+pub async fn query_as(database: &str, user: &str, query: &str) -> Result<Vec<String>, String> {
+    let text = |error: sqlx::Error| match error.as_database_error() {
+        Some(error) => format!("{}: {}", error.code().unwrap_or_default(), error.message()),
+        None => error.to_string(),
+    };
+    let mut conn = PgConnection::connect_with(&options(database, user))
+        .await
+        .map_err(text)?;
+    sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
+        .fetch_all(&mut conn)
+        .await
+        .map_err(text)
+}
+
+/// A new database with two tables that everybody may read, and the extension.
+pub async fn database() -> String {
+    let name = unique("shop");
+    execute("postgres", &format!("create database {name}")).await;
+    execute(&name, TABLES).await;
+    name
+}
+
+/// The tables of a database to be governed.
+pub const TABLES: &str = "
+    create extension betweenrows;
+    create table customers (id int primary key, org text not null, name text not null, ssn text);
+    insert into customers values (1, 'acme', 'Ada', '900-00-0001'), (2, 'acme', 'Ben', '900-00-0002'),
+                                 (3, 'globex', 'Chen', '900-00-0003');
+    create table secrets (id int primary key, body text);
+    insert into secrets values (1, 'hidden');
+    grant select on customers, secrets to public;";
+
+/// An answer.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null if there is none.
+    pub fn json(&self) -> Value {
+        if self.text.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The body, if the status is the expected one.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self.json()
+    }
+
+    /// The error text, if the status is the expected one.
+    #[track_caller]
+    pub fn error(&self, status: u16) -> String {
+        let body = self.expect(status);
+        body["error"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no error text in {body}"))
+            .to_owned()
+    }
+
+    /// The id of the object that was answered.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        self.json()["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no id in {}", self.text))
+            .to_owned()
+    }
+}
+
+/// An API, and an administrator who uses it.
+pub struct Api {
+    pub store: Arc<Store>,
+    pub router: Router,
+    pub database: String,
+    pub admin: String,
+    pub admin_id: Uuid,
+    pub token: String,
+}
+
+impl Api {
+    /// With an empty store but for the administrator. Answers do not wait for a sync: tests run it where they want it.
+    pub async fn new() -> Api {
+        let database = unique("control");
+        let options = store::connect_options(&url(&database)).expect("the URL is good");
+        store::create_database(&options)
+            .await
+            .expect("the database can be created");
+        let pool = store::connect(options).await.expect("the store answers");
+        store::MIGRATOR.run(&pool).await.expect("the migrations run");
+        let sealer = Sealer::new(&[5; 32]);
+        let store = Arc::new(Store { pool, sealer });
+        let admin = unique("root");
+        let secret = Secret::of(PASSWORD.to_owned()).await.unwrap();
+        let mut change = store.change(Actor::command_line()).await.unwrap();
+        let new = NewUser {
+            username: admin.clone(),
+            is_admin: true,
+            is_active: true,
+            ..NewUser::default()
+        };
+        let admin_id = users::create(&mut change, &new, Some(&secret)).await.unwrap().id;
+        change.commit().await.unwrap();
+        let app = App::new(
+            store.clone(),
+            TokenKey::new(&SIGNING),
+            Duration::from_secs(3_600),
+            Duration::ZERO,
+            Vec::new(),
+        );
+        let router = api::router(Arc::new(app), &[]);
+        let mut api = Api {
+            store,
+            router,
+            database,
+            admin,
+            admin_id,
+            token: String::new(),
+        };
+        api.token = api.login(&api.admin, PASSWORD).await.expect(200)["token"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        api
+    }
+
+    /// Sends a request with that Authorization header.
+    pub async fn raw(&self, method: Method, path: &str, authorization: Option<&str>, body: impl Into<Body>) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(body.into()).unwrap())
+            .await
+            .unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let path = format!("/api/v1{path}");
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.raw(method, &path, Some(&format!("Bearer {}", self.token)), body)
+            .await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    pub async fn login(&self, username: &str, password: &str) -> Answer {
+        let body = json!({"username": username, "password": password}).to_string();
+        self.raw(Method::POST, "/api/v1/auth/login", None, body).await
+    }
+
+    /// Creates a user; its id.
+    pub async fn user(&self, username: &str) -> String {
+        let answer = self
+            .post("/users", json!({"username": username, "password": PASSWORD}))
+            .await;
+        answer.expect(201);
+        answer.id()
+    }
+
+    /// Creates a role; its id.
+    pub async fn role(&self, name: &str) -> String {
+        let answer = self.post("/roles", json!({"name": name})).await;
+        answer.expect(201);
+        answer.id()
+    }
+
+    /// Creates a row filter on customers; its id.
+    pub async fn filter(&self, name: &str, expression: &str) -> String {
+        let answer = self
+            .post(
+                "/policies",
+                json!({"name": name, "policy_type": "row_filter", "targets": [{"schemas": ["public"], "tables": ["customers"]}],
+                       "definition": {"filter_expression": expression}}),
+            )
+            .await;
+        answer.expect(201);
+        answer.id()
+    }
+
+    /// Adds a database of the test server as a data source in open mode, used as superuser; its id.
+    pub async fn data_source(&self, database: &str) -> String {
+        let answer = self
+            .post(
+                "/datasources",
+                json!({"name": database, "ds_type": "postgres", "access_mode": "open",
+                       "config": {"host": socket(), "port": port(), "database": database, "username": "postgres",
+                                  "sslmode": "disable"}}),
+            )
+            .await;
+        answer.expect(201);
+        answer.id()
+    }
+
+    /// Syncs a data source; the state it is in then.
+    pub async fn sync(&self, id: &str) -> Value {
+        sync::sync(&self.store, id.parse().unwrap()).await.unwrap();
+        self.get(&format!("/datasources/{id}/sync")).await.expect(200)
+    }
+
+    /// Syncs a data source, which has to work.
+    #[track_caller]
+    pub fn sync_well(&self, id: &str) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let state = self.sync(id).await;
+            assert_eq!(state["state"], "in_sync", "{caller}: {state:#}");
+            state
+        }
+    }
+}

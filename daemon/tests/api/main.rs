@@ -1,0 +1,16 @@
+//! The daemon against a real PostgreSQL with the extension. `make daemon` starts one and runs this.
+
+mod attributes;
+mod audit;
+mod auth;
+mod data_sources;
+mod day_one;
+mod documents;
+mod harness;
+mod openapi;
+mod policies;
+mod process;
+mod roles;
+mod store;
+mod sync;
+mod users;

@@ -1,0 +1,384 @@
+//! The program itself: starting, stopping, taking over, and its commands.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PASSWORD, database, port, query_as, socket, superuser, unique, url};
+
+/// Settings of a store of its own.
+struct Setup {
+    database: String,
+    directory: std::path::PathBuf,
+}
+
+impl Setup {
+    fn new() -> Setup {
+        let database = unique("control");
+        let directory = std::env::temp_dir().join(format!("betweenrowsd-{}", uuid::Uuid::new_v4()));
+        Setup { database, directory }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_betweenrowsd"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("BR_ADMIN_DATABASE_URL", url(&self.database))
+            .env("BR_ADMIN_BIND_ADDR", "127.0.0.1:0")
+            .env("BR_DATA_DIR", &self.directory)
+            .env("BR_SYNC_INTERVAL", "1")
+            .env("BR_ADMIN_PASSWORD", PASSWORD);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// What a command prints, which has to end with that code.
+    #[track_caller]
+    fn print(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.run(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}{errors}");
+        text + &errors
+    }
+
+    fn serve(&self) -> Daemon {
+        let mut child = self
+            .command(&["serve"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(
+                log.read_line(&mut line).unwrap(),
+                0,
+                "the daemon ended before it listened"
+            );
+            if let Some((_, address)) = line.split_once("address=") {
+                break address.trim().to_owned();
+            }
+        };
+        Daemon { child, log, address }
+    }
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+/// A daemon that runs, and is killed when the test ends.
+struct Daemon {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Daemon {
+    fn request(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer)
+    }
+
+    fn login(&self) -> String {
+        let body = json!({"username": "admin", "password": PASSWORD});
+        let (status, answer) = self.request("POST", "/api/v1/auth/login", "", &body);
+        assert_eq!(status, 200, "{answer}");
+        let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        body["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks the daemon to end; its exit code and what it still had to say.
+    fn terminate(mut self) -> (Option<i32>, String) {
+        let done = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(done.success());
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Waits until a query of the superuser gives what is expected.
+async fn until(database: &str, query: &str, expected: &[&str]) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let found = query_as(database, "postgres", query).await;
+        if found.as_ref().is_ok_and(|found| found == expected) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{query}: {found:?} instead of {expected:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn add_shop(setup: &Setup, shop: &str) {
+    let port = port().to_string();
+    let arguments = [
+        "datasource",
+        "add",
+        "--name",
+        "shop",
+        "--host",
+        &socket(),
+        "--port",
+        &port,
+        "--database",
+        shop,
+        "--username",
+        "postgres",
+        "--sslmode",
+        "disable",
+        "--access-mode",
+        "open",
+    ];
+    setup.print(&arguments, 0);
+}
+
+#[tokio::test]
+async fn the_daemon_starts_serves_syncs_and_stops_in_order() {
+    let setup = Setup::new();
+    let shop = database().await;
+    let daemon = setup.serve();
+    let token = daemon.login();
+    add_shop(&setup, &shop);
+    let roles = "select name from betweenrows.roles order by 1";
+    let (status, answer) = daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
+    assert_eq!(status, 201, "{answer}");
+    until(&shop, roles, &["support"]).await;
+    let (status, answer) = daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "staff"}));
+    assert_eq!(status, 201);
+    assert!(answer.contains("betweenrows-sync: in_sync"), "{answer}");
+    assert_eq!(
+        query_as(&shop, "postgres", roles).await.unwrap(),
+        ["staff", "support"],
+        "the answer waited for it"
+    );
+    let (_, metrics) = daemon.request("GET", "/metrics", "", &Value::Null);
+    for line in [
+        r#"betweenrows_sync_backlog{data_source="shop"} 0"#,
+        r#"betweenrows_http_requests_total{method="POST",route="/api/v1/roles",status="201"} 2"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    let (code, log) = daemon.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("stopped"), "{log}");
+}
+
+#[tokio::test]
+async fn another_daemon_takes_over_when_one_is_killed_while_syncing() {
+    let setup = Setup::new();
+    let shop = database().await;
+    let (mut first, second) = (setup.serve(), setup.serve());
+    add_shop(&setup, &shop);
+    let state = "select state from sync_states";
+    until(&setup.database, state, &["in_sync"]).await;
+    // Whoever syncs now has to wait here, in the middle of it.
+    let mut holder = superuser(&shop).await;
+    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let token = second.login();
+    std::thread::scope(|scope| {
+        scope.spawn(|| second.request("POST", "/api/v1/roles", &token, &json!({"name": "support"})));
+    });
+    let waiting = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
+                   and database = (select oid from pg_database where datname = current_database())";
+    until(&shop, waiting, &["1"]).await;
+    // It may be either of them: the first is killed, and if it was not the one, nothing is lost anyway.
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    drop(holder);
+    let roles = "select name from betweenrows.roles";
+    until(&shop, roles, &["support"]).await;
+    until(
+        &setup.database,
+        "select (requested <= done and state = 'in_sync')::text from sync_states",
+        &["true"],
+    )
+    .await;
+    assert_eq!(second.terminate().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_store_that_goes_away_is_waited_for() {
+    let setup = Setup::new();
+    let shop = database().await;
+    let daemon = setup.serve();
+    let token = daemon.login();
+    add_shop(&setup, &shop);
+    until(&setup.database, "select state from sync_states", &["in_sync"]).await;
+    let mut server = superuser("postgres").await;
+    let close = format!("alter database {} allow_connections false", setup.database);
+    sqlx::query(sqlx::AssertSqlSafe(close))
+        .execute(&mut server)
+        .await
+        .unwrap();
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+        .bind(&setup.database)
+        .execute(&mut server)
+        .await
+        .unwrap();
+    let (status, _) = daemon.request("GET", "/ready", "", &Value::Null);
+    assert_eq!(status, 503);
+    let (status, _) = daemon.request("GET", "/live", "", &Value::Null);
+    assert_eq!(status, 200);
+    let (status, answer) = daemon.request("GET", "/api/v1/roles", &token, &Value::Null);
+    assert!(matches!(status, 500 | 503), "{answer}");
+    let open = format!("alter database {} allow_connections true", setup.database);
+    sqlx::query(sqlx::AssertSqlSafe(open))
+        .execute(&mut server)
+        .await
+        .unwrap();
+    let (status, answer) = daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
+    assert_eq!(status, 201, "{answer}");
+    until(&shop, "select name from betweenrows.roles", &["support"]).await;
+}
+
+#[tokio::test]
+async fn commands_work_on_the_store() {
+    let setup = Setup::new();
+    setup.print(&["migrate"], 0);
+    assert!(
+        setup.print(&["doctor"], 1).contains("user create"),
+        "there is no administrator yet"
+    );
+    setup.print(
+        &[
+            "user",
+            "create",
+            "--username",
+            "carol",
+            "--password",
+            PASSWORD,
+            "--admin",
+        ],
+        0,
+    );
+    assert!(
+        setup
+            .print(&["user", "create", "--username", "carol", "--password", PASSWORD], 2)
+            .contains("already")
+    );
+    assert!(
+        setup
+            .print(&["user", "create", "--username", "dave", "--password", "weak"], 2)
+            .contains("password:")
+    );
+    setup.print(
+        &["user", "password", "--username", "carol", "--password", "Another-1"],
+        0,
+    );
+    assert!(
+        setup
+            .print(&["user", "password", "--username", "dave", "--password", PASSWORD], 2)
+            .contains("dave")
+    );
+    assert!(setup.print(&["doctor"], 0).contains("active administrator"));
+    let shop = database().await;
+    add_shop(&setup, &shop);
+    assert!(setup.print(&["datasource", "list"], 0).contains(&shop));
+    assert!(setup.print(&["datasource", "test", "shop"], 0).contains("is installed"));
+    assert!(
+        setup
+            .print(&["datasource", "test", "other"], 2)
+            .contains("no data source")
+    );
+    assert!(setup.print(&["status"], 1).contains("pending"), "no daemon runs");
+    assert!(setup.print(&["doctor"], 1).contains("its sync is pending"));
+
+    let file = setup.directory.join("policies.yaml");
+    let document = "version: 1\nattributes: []\nroles: [{name: support}]\npolicies:\n  - name: p\n    policy_type: table_deny\n\
+                    \x20   targets: [{schemas: [public], tables: [secrets]}]\n    assignments: [{role: support}]\n";
+    std::fs::write(&file, document).unwrap();
+    let file = file.to_str().unwrap();
+    setup.print(&["check", file], 0);
+    assert!(
+        setup
+            .print(&["diff", file, "--datasource", "shop"], 1)
+            .contains("create policy p")
+    );
+    assert!(setup.print(&["apply", file], 2).contains("for which data source"));
+    assert!(
+        setup
+            .print(&["apply", file, "--datasource", "shop", "--dry-run"], 0)
+            .contains("create role support")
+    );
+    assert!(
+        setup
+            .print(&["apply", file, "--datasource", "shop"], 0)
+            .contains("assign assignment p")
+    );
+    assert_eq!(setup.print(&["diff", file, "--datasource", "shop"], 0), "");
+    let exported = setup.print(&["export", "--datasource", "shop"], 0);
+    assert!(
+        exported.contains("table_deny") && exported.contains("carol"),
+        "{exported}"
+    );
+    std::fs::write(file, document.replace("role: support", "role: nobody")).unwrap();
+    let report: Value = serde_json::from_str(&setup.print(&["check", "--json", file], 1)).unwrap();
+    assert_eq!(
+        report["problems"][0],
+        "policies[0].assignments[0]: there is no role \"nobody\""
+    );
+    assert!(setup.print(&["completions", "bash"], 0).contains("betweenrowsd"));
+    setup.print(&["migrate", "--revert-all"], 0);
+    assert!(setup.print(&["doctor"], 1).contains("betweenrowsd migrate"));
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused() {
+    let setup = Setup::new();
+    std::fs::create_dir_all(&setup.directory).unwrap();
+    let file = setup.directory.join("config.toml");
+    std::fs::write(&file, "bind_addr = '127.0.0.1:0'\nbind_address = 'typo'").unwrap();
+    let output = setup.print(&["serve", "--config", file.to_str().unwrap()], 2);
+    assert!(output.contains("bind_address"), "{output}");
+    let refused = |name: &str, value: &str| {
+        let output = setup.command(&["serve"]).env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}={value}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!text.contains("hunter2"), "{text}");
+        text
+    };
+    assert!(refused("BR_ENCRYPTION_KEY", "hunter2").contains("64 hexadecimal digits"));
+    assert!(refused("BR_ADMIN_JWT_SECRET", "hunter2").contains("32 bytes"));
+    assert!(refused("BR_ADMIN_DATABASE_URL", "sqlite://x").contains("postgres://"));
+    refused("BR_ADMIN_BIND_ADDR", "nowhere");
+}

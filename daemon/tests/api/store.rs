@@ -1,0 +1,75 @@
+//! The store itself.
+
+use betweenrowsd::store::{self, MIGRATOR};
+use serde_json::Value;
+use sqlx::{Column, Executor, SqlSafeStr, TypeInfo};
+
+use crate::harness::{query_as, unique, url};
+
+#[tokio::test]
+async fn the_database_is_created_and_migrations_go_both_ways() {
+    let name = unique("control");
+    let options = store::connect_options(&url(&name)).unwrap();
+    let (one, other) = tokio::join!(store::create_database(&options), store::create_database(&options));
+    one.unwrap();
+    other.unwrap();
+    store::create_database(&options).await.unwrap();
+    let pool = store::connect(options).await.unwrap();
+    let tables = "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' \
+                  and relname <> '_sqlx_migrations' order by 1";
+    MIGRATOR.run(&pool).await.unwrap();
+    MIGRATOR.run(&pool).await.unwrap();
+    let up = query_as(&name, "postgres", tables).await.unwrap();
+    assert!(up.len() > 10, "{up:?}");
+    MIGRATOR.undo(&pool, 0).await.unwrap();
+    assert_eq!(query_as(&name, "postgres", tables).await.unwrap(), [""; 0]);
+    MIGRATOR.run(&pool).await.unwrap();
+    assert_eq!(query_as(&name, "postgres", tables).await.unwrap(), up);
+}
+
+#[test]
+fn only_postgres_urls_are_taken() {
+    for bad in ["", "sqlite://x.db", "mysql://h/d", "h:5432/d"] {
+        assert!(store::connect_options(bad).is_err(), "{bad}");
+    }
+}
+
+/// What is kept of the queries, so that they compile without a database, is what a database says of them.
+/// Regenerate with `make daemon-generated`.
+#[tokio::test]
+async fn the_queries_fit_the_schema() {
+    let name = unique("control");
+    let options = store::connect_options(&url(&name)).unwrap();
+    store::create_database(&options).await.unwrap();
+    let pool = store::connect(options).await.unwrap();
+    MIGRATOR.run(&pool).await.unwrap();
+    let mut checked = 0;
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx")).unwrap() {
+        let path = file.unwrap().path();
+        let kept: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let query = kept["query"].as_str().unwrap();
+        let described = (&pool)
+            .describe(sqlx::AssertSqlSafe(query.to_owned()).into_sql_str())
+            .await
+            .unwrap_or_else(|error| panic!("{query}: {error}"));
+        let columns: Vec<String> = described
+            .columns()
+            .iter()
+            .map(|column| format!("{} {}", column.name(), column.type_info().name().to_lowercase()))
+            .collect();
+        let expected: Vec<String> = kept["describe"]["columns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|column| {
+                let kind = column["type_info"]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("{column} in {}", path.display()));
+                format!("{} {}", column["name"].as_str().unwrap(), kind.to_lowercase())
+            })
+            .collect();
+        assert_eq!(columns, expected, "{query}");
+        checked += 1;
+    }
+    assert!(checked > 90, "{checked}");
+}

@@ -1,0 +1,404 @@
+//! What is wanted gets into the databases, and stays there.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Api, database, execute, query_as, superuser, unique};
+
+const CUSTOMERS: &str = "select name || ' ' || coalesce(ssn, '-') from customers order by id";
+
+/// Grants a data source to a user.
+async fn grant(api: &Api, source: &str, users: &[&str]) {
+    api.put(&format!("/datasources/{source}/users"), json!({"user_ids": users}))
+        .await
+        .expect(200);
+}
+
+#[tokio::test]
+async fn policies_come_into_force_and_go_again() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    let alice = unique("alice");
+    let id = api.user(&alice).await;
+    grant(&api, &source, &[&id]).await;
+    api.sync_well(&source).await;
+    assert_eq!(
+        query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(),
+        3,
+        "open mode, no policies"
+    );
+
+    let policy = api.filter("acme-only", "org = 'acme'").await;
+    let path = format!("/datasources/{source}/policies");
+    let assignment = api.post(&path, json!({"policy_id": policy, "user_id": id})).await;
+    assert_eq!(
+        assignment.headers["betweenrows-sync"], "pending",
+        "an answer tells that it is not in force yet"
+    );
+    let state = api.sync_well(&source).await;
+    assert_eq!(state["is_current"], true);
+    assert_eq!(
+        query_as(&shop, &alice, CUSTOMERS).await.unwrap(),
+        ["Ada 900-00-0001", "Ben 900-00-0002"]
+    );
+
+    api.put(&format!("/policies/{policy}"), json!({"version": 1, "name": "renamed"}))
+        .await
+        .expect(200);
+    api.sync_well(&source).await;
+    let names = "select name from betweenrows.policies";
+    assert_eq!(query_as(&shop, "postgres", names).await.unwrap(), ["renamed"]);
+    assert_eq!(query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(), 2);
+
+    let answer = api.delete(&format!("{path}/{}", assignment.id())).await;
+    answer.expect(204);
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(), 3);
+    assert_eq!(
+        query_as(&shop, "postgres", names).await.unwrap(),
+        [""; 0],
+        "it is assigned nowhere"
+    );
+}
+
+#[tokio::test]
+async fn whoever_has_no_grant_can_neither_log_in_nor_run_a_statement() {
+    let api = Api::new().await;
+    let (shop, other) = (database().await, database().await);
+    let (source, second) = (api.data_source(&shop).await, api.data_source(&other).await);
+    let (alice, bob) = (unique("alice"), unique("bob"));
+    let (alice_id, bob_id) = (api.user(&alice).await, api.user(&bob).await);
+    grant(&api, &source, &[&alice_id]).await;
+    api.sync_well(&source).await;
+    api.sync_well(&second).await;
+    query_as(&shop, &alice, CUSTOMERS).await.unwrap();
+    let refused = query_as(&shop, &bob, CUSTOMERS).await.unwrap_err();
+    assert!(refused.starts_with("28000"), "there is no such role: {refused}");
+    let refused = query_as(&other, &alice, CUSTOMERS).await.unwrap_err();
+    assert!(
+        refused.starts_with("42501"),
+        "the role is for the other database: {refused}"
+    );
+
+    // A role gives access, too, and only while it is active.
+    let role = api.role("support").await;
+    api.post(&format!("/roles/{role}/members"), json!({"user_ids": [bob_id]}))
+        .await
+        .expect(200);
+    api.put(
+        &format!("/datasources/{source}/access/roles"),
+        json!({"role_ids": [role]}),
+    )
+    .await
+    .expect(200);
+    api.sync_well(&source).await;
+    query_as(&shop, &bob, CUSTOMERS).await.unwrap();
+    api.put(&format!("/roles/{role}"), json!({"is_active": false}))
+        .await
+        .expect(200);
+    api.sync_well(&source).await;
+    assert!(query_as(&shop, &bob, CUSTOMERS).await.unwrap_err().starts_with("28000"));
+
+    // An open session notices at its next statement.
+    let mut session = <sqlx::PgConnection as sqlx::Connection>::connect_with(&crate::harness::options(&shop, &alice))
+        .await
+        .unwrap();
+    sqlx::query(CUSTOMERS).fetch_all(&mut session).await.unwrap();
+    api.put(&format!("/users/{alice_id}"), json!({"is_active": false}))
+        .await
+        .expect(200);
+    api.sync_well(&source).await;
+    let refused = sqlx::query(CUSTOMERS).fetch_all(&mut session).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "42501");
+    assert!(
+        query_as(&shop, &alice, CUSTOMERS)
+            .await
+            .unwrap_err()
+            .starts_with("28000")
+    );
+    api.delete(&format!("/users/{alice_id}")).await.expect(204);
+    api.sync_well(&source).await;
+    assert!(
+        query_as(&shop, &alice, CUSTOMERS)
+            .await
+            .unwrap_err()
+            .starts_with("28000"),
+        "the role stays closed"
+    );
+}
+
+#[tokio::test]
+async fn what_others_made_is_left_alone() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let theirs = unique("theirs");
+    // By the very role that the daemon uses.
+    execute(
+        &shop,
+        &format!(
+            "create role {theirs} login; select betweenrows.create_user('{theirs}'), betweenrows.create_role('by hand');
+             select betweenrows.add_member('by hand', '{theirs}');
+             select betweenrows.filter_rows('customers', 'id = 1', 'by hand', to_role => 'by hand')"
+        ),
+    )
+    .await;
+    let source = api.data_source(&shop).await;
+    let policy = api.filter("p", "id < 3").await;
+    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
+        .await
+        .expect(201);
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
+    api.delete(&format!("/policies/{policy}")).await.expect(204);
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
+    let left = "select name from betweenrows.policies";
+    assert_eq!(query_as(&shop, "postgres", left).await.unwrap(), ["by hand"]);
+
+    // A login role that the store did not create keeps its password, its rights and its login.
+    let user = api.user(&theirs).await;
+    api.sync_well(&source).await;
+    let role =
+        format!("select rolcanlogin::text || coalesce(rolpassword, '-') from pg_authid where rolname = '{theirs}'");
+    assert_eq!(query_as(&shop, "postgres", &role).await.unwrap(), ["true-"]);
+    let refused = query_as(&shop, &theirs, CUSTOMERS).await.unwrap_err();
+    assert!(
+        refused.starts_with("42501"),
+        "but as a user without a grant it can do nothing: {refused}"
+    );
+    grant(&api, &source, &[&user]).await;
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
+}
+
+#[tokio::test]
+async fn a_role_of_ours_that_became_special_is_not_touched_any_more() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    let alice = unique("alice");
+    let id = api.user(&alice).await;
+    grant(&api, &source, &[&id]).await;
+    api.sync_well(&source).await;
+    let password = format!("select rolpassword from pg_authid where rolname = '{alice}'");
+    let before = query_as(&shop, "postgres", &password).await.unwrap();
+    execute(&shop, &format!("alter role {alice} createdb")).await;
+    api.put(&format!("/users/{id}/password"), json!({"password": "Another-1"}))
+        .await
+        .expect(204);
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, "postgres", &password).await.unwrap(), before);
+    execute(&shop, &format!("alter role {alice} nocreatedb")).await;
+    api.put(&format!("/users/{id}"), json!({"display_name": "x"}))
+        .await
+        .expect(200);
+    api.put(&format!("/users/{id}/password"), json!({"password": "Another-2"}))
+        .await
+        .expect(204);
+    api.sync_well(&source).await;
+    assert_ne!(query_as(&shop, "postgres", &password).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn drift_is_reported_and_repaired_or_kept() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    let policy = api.filter("p", "id < 3").await;
+    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
+        .await
+        .expect(201);
+    api.sync_well(&source).await;
+    let switch_off = "select betweenrows.alter_policy('p', is_enabled => false)";
+    let enabled = "select is_enabled::text from betweenrows.policies";
+    execute(&shop, switch_off).await;
+    let state = api.sync_well(&source).await;
+    assert_eq!(
+        (&state["drift"][0]["action"], &state["drift"][0]["name"]),
+        (&json!("alter"), &json!("p"))
+    );
+    assert_eq!(query_as(&shop, "postgres", enabled).await.unwrap(), ["true"]);
+
+    api.put(&format!("/datasources/{source}"), json!({"drift": "keep"}))
+        .await
+        .expect(200);
+    api.sync_well(&source).await;
+    execute(&shop, switch_off).await;
+    let state = api.sync(&source).await;
+    assert_eq!(
+        (&state["state"], &state["drift"][0]["name"]),
+        (&json!("drifted"), &json!("p"))
+    );
+    assert_eq!(query_as(&shop, "postgres", enabled).await.unwrap(), ["false"]);
+    // Somebody else's objects are no drift.
+    execute(
+        &shop,
+        "select betweenrows.alter_policy('p', is_enabled => true), betweenrows.create_role('by hand')",
+    )
+    .await;
+    api.sync_well(&source).await;
+}
+
+/// A policy that a database refuses must not keep anything else from it, least of all that somebody loses access.
+#[tokio::test]
+async fn a_refused_policy_holds_nothing_else_up() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    let alice = unique("alice");
+    let id = api.user(&alice).await;
+    grant(&api, &source, &[&id]).await;
+    let path = format!("/datasources/{source}/policies");
+    // Never synced, so nobody could ask the database beforehand.
+    let bad = api.filter("a-bad-one", "no_such_column").await;
+    let good = api.filter("z-good-one", "id < 3").await;
+    for policy in [&bad, &good] {
+        api.post(&path, json!({"policy_id": policy})).await.expect(201);
+    }
+    let state = api.sync(&source).await;
+    assert_eq!(state["state"], "partial", "{state}");
+    assert_eq!(state["problems"][0]["policy"], "a-bad-one");
+    assert_eq!(state["problems"][0]["sqlstate"], "42703");
+    assert_eq!(query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(), 2);
+    api.put(&format!("/users/{id}"), json!({"is_active": false}))
+        .await
+        .expect(200);
+    assert_eq!(api.sync(&source).await["state"], "partial");
+    assert!(query_as(&shop, &alice, CUSTOMERS).await.is_err());
+    let mended = json!({"version": 1, "definition": {"filter_expression": "true"}});
+    api.put(&format!("/policies/{bad}"), mended).await.expect(200);
+    api.sync_well(&source).await;
+}
+
+/// Login roles come last: when they cannot be managed, nothing of the document may be in force.
+#[tokio::test]
+async fn a_sync_that_fails_half_way_leaves_nothing_behind() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let daemon = unique("daemon");
+    execute(
+        &shop,
+        &format!(
+            "create role {daemon} login; grant betweenrows_admin to {daemon};
+             grant execute on function pg_control_system() to {daemon}"
+        ),
+    )
+    .await;
+    let source = api.data_source(&shop).await;
+    let path = format!("/datasources/{source}");
+    api.put(&path, json!({"config": {"username": daemon}}))
+        .await
+        .expect(200);
+    let user = api.user(&unique("alice")).await;
+    grant(&api, &source, &[&user]).await;
+    let policy = api.filter("p", "id < 3").await;
+    api.post(&format!("{path}/policies"), json!({"policy_id": policy}))
+        .await
+        .expect(201);
+    let state = api.sync(&source).await;
+    assert_eq!(state["state"], "failed");
+    assert!(state["error"].as_str().unwrap().contains("createrole"), "{state}");
+    assert_eq!(state["failures"], 1);
+    assert!(state["retry_at"].is_string());
+    let counts =
+        "select (select count(*) from betweenrows.users)::text || (select count(*) from betweenrows.policies)::text";
+    assert_eq!(query_as(&shop, "postgres", counts).await.unwrap(), ["00"]);
+    execute(&shop, &format!("alter role {daemon} createrole")).await;
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, "postgres", counts).await.unwrap(), ["21"]);
+}
+
+#[tokio::test]
+async fn a_data_source_that_is_away_catches_up() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    api.sync_well(&source).await;
+    execute("postgres", &format!("alter database {shop} allow_connections false")).await;
+    let policy = api.filter("p", "id < 3").await;
+    let assigned = api
+        .post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
+        .await;
+    assigned.expect(201);
+    let state = api.sync(&source).await;
+    assert_eq!(
+        (&state["state"], &state["is_current"]),
+        (&json!("failed"), &json!(false))
+    );
+    assert_eq!(
+        api.post("/roles", json!({"name": "r"})).await.headers["betweenrows-sync"],
+        "failed"
+    );
+    execute("postgres", &format!("alter database {shop} allow_connections true")).await;
+    let state = api.sync_well(&source).await;
+    assert_eq!((&state["failures"], &state["error"]), (&json!(0), &Value::Null));
+    let names = "select name from betweenrows.policies";
+    assert_eq!(query_as(&shop, "postgres", names).await.unwrap(), ["p"]);
+}
+
+#[tokio::test]
+async fn the_extension_is_installed_or_the_command_is_told() {
+    let api = Api::new().await;
+    let shop = unique("bare");
+    execute("postgres", &format!("create database {shop}")).await;
+    let source = api.data_source(&shop).await;
+    let daemon = unique("daemon");
+    execute(&shop, &format!("create role {daemon} login createrole")).await;
+    api.put(
+        &format!("/datasources/{source}"),
+        json!({"config": {"username": daemon}}),
+    )
+    .await
+    .expect(200);
+    let state = api.sync(&source).await;
+    assert!(
+        state["error"]
+            .as_str()
+            .unwrap()
+            .contains("create extension betweenrows;"),
+        "{state}"
+    );
+    api.put(
+        &format!("/datasources/{source}"),
+        json!({"config": {"username": "postgres"}}),
+    )
+    .await
+    .expect(200);
+    api.sync_well(&source).await;
+    let installed = "select extname::text from pg_extension where extname = 'betweenrows'";
+    assert_eq!(query_as(&shop, "postgres", installed).await.unwrap(), ["betweenrows"]);
+}
+
+/// A daemon that lost the store in the middle must not put an older document over a newer one: what is wanted is read
+/// only once the database's lock is held.
+#[tokio::test]
+async fn what_is_wanted_is_read_under_the_lock() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    api.sync_well(&source).await;
+    api.role("first").await;
+    let mut holder = superuser(&shop).await;
+    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    let syncing = tokio::spawn({
+        let (store, id) = (api.store.clone(), source.parse().unwrap());
+        async move { betweenrowsd::sync::sync(&store, id).await }
+    });
+    let waiting = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
+                   and database = (select oid from pg_database where datname = current_database())";
+    while query_as(&shop, "postgres", waiting).await.unwrap() != ["1"] {
+        tokio::task::yield_now().await;
+    }
+    api.role("second").await;
+    drop(holder);
+    syncing.await.unwrap().unwrap();
+    let names = "select name from betweenrows.roles order by 1";
+    assert_eq!(query_as(&shop, "postgres", names).await.unwrap(), ["first", "second"]);
+    assert_eq!(
+        api.get(&format!("/datasources/{source}/sync")).await.expect(200)["is_current"],
+        true
+    );
+}
