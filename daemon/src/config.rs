@@ -27,8 +27,8 @@ pub struct Given {
     #[arg(long, global = true, env = "BR_ADMIN_BIND_ADDR", value_name = "ADDRESS:PORT")]
     pub bind_addr: Option<String>,
     /// Where generated keys are kept [default: /var/lib/betweenrowsd for root, else ~/.local/share/betweenrowsd]
-    #[arg(long, global = true, env = "BR_DATA_DIR", value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
+    #[arg(long, global = true, env = "BR_STATE_DIR", value_name = "DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
     /// Hours until a token ends [default: 24]
     #[arg(long, global = true, env = "BR_ADMIN_JWT_EXPIRY_HOURS", value_name = "HOURS")]
     pub jwt_expiry_hours: Option<u32>,
@@ -66,7 +66,7 @@ pub struct Config {
     /// Where to listen.
     pub bind_addr: SocketAddr,
     /// Where generated keys are kept.
-    pub data_dir: PathBuf,
+    pub state_dir: PathBuf,
     /// How long a token is good.
     pub token_lifetime: Duration,
     /// Origins of browsers that may call from other sites.
@@ -132,7 +132,7 @@ impl Config {
             bind_addr: bind_addr
                 .parse()
                 .map_err(|_| format!("bind_addr: \"{bind_addr}\" is not ADDRESS:PORT"))?,
-            data_dir: given.data_dir.or(file.data_dir).unwrap_or_else(default_data_dir),
+            state_dir: given.state_dir.or(file.state_dir).unwrap_or_else(default_state_dir),
             token_lifetime: Duration::from_secs(u64::from(hours) * 3_600),
             origins: listed(origins.as_deref(), "cors_allowed_origins", origin)?,
             trusted_proxies: listed(proxies.as_deref(), "trusted_proxies", |text| text.parse().ok())?,
@@ -154,7 +154,7 @@ fn read(path: &Path) -> Result<Given, String> {
     toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn default_data_dir() -> PathBuf {
+fn default_state_dir() -> PathBuf {
     let home = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share")));

@@ -35,7 +35,7 @@ pub async fn doctor(config: &Config) -> Outcome {
     let keys = Keys::load(
         config.encryption_key.as_deref(),
         config.jwt_secret.as_deref(),
-        &config.data_dir,
+        &config.state_dir,
     );
     let keys = match keys {
         Ok(keys) => {
@@ -126,7 +126,7 @@ async fn secrets(store: &Store, report: &mut Report) -> Result<()> {
     } else {
         report.bad(
             &format!("{unreadable} secrets in the store were sealed with another key"),
-            "set BR_ENCRYPTION_KEY (or the data directory) to the key that the store was used with before",
+            "set BR_ENCRYPTION_KEY (or the state directory) to the key that the store was used with before",
         );
     }
     Ok(())

@@ -140,7 +140,7 @@ async fn open(config: &Config) -> Result<(Arc<Store>, Keys), Failure> {
     let keys = Keys::load(
         config.encryption_key.as_deref(),
         config.jwt_secret.as_deref(),
-        &config.data_dir,
+        &config.state_dir,
     )?;
     let options = store::connect_options(&config.database_url)?;
     store::create_database(&options).await?;

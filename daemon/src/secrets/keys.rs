@@ -1,6 +1,6 @@
 //! The two keys of a store: one seals secrets, one signs tokens.
 //!
-//! Keys that are not configured are generated once and kept in files of mode 0600 in the data directory.
+//! Keys that are not configured are generated once and kept in files of mode 0600 in the state directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};

@@ -23,7 +23,7 @@ fn argon2() -> Argon2<'static> {
 /// Whether a text can be a password: 8 to 128 printable ASCII characters with an upper-case and a lower-case letter, a
 /// digit and something else.
 pub fn check(password: &str) -> Result<()> {
-    let has = |what: fn(&u8) -> bool| password.as_bytes().iter().any(|byte| what(byte));
+    let has = |what: fn(&u8) -> bool| password.as_bytes().iter().any(what);
     let mut problems = Vec::new();
     if password.len() < 8 || password.len() > MAX_BYTES {
         problems.push(format!("password: must have 8 to {MAX_BYTES} characters"));

@@ -29,7 +29,7 @@ impl Setup {
             .env_clear()
             .env("BR_ADMIN_DATABASE_URL", url(&self.database))
             .env("BR_ADMIN_BIND_ADDR", "127.0.0.1:0")
-            .env("BR_DATA_DIR", &self.directory)
+            .env("BR_STATE_DIR", &self.directory)
             .env("BR_SYNC_INTERVAL", "1")
             .env("BR_ADMIN_PASSWORD", PASSWORD);
         command
