@@ -11,6 +11,7 @@ mod openapi;
 mod policies;
 mod process;
 mod roles;
+mod scale;
 mod store;
 mod sync;
 mod users;
