@@ -70,9 +70,20 @@ impl From<sqlx::Error> for Error {
                 tracing::error!(%error, "the store cannot be reached");
                 Error::Unavailable("the store cannot be reached".to_owned())
             }
+            error if is_away(&error) => {
+                tracing::error!(%error, "the store cannot be used");
+                Error::Unavailable("the store cannot be reached".to_owned())
+            }
             error => Error::Internal(error.to_string()),
         }
     }
+}
+
+/// Whether a server says that it cannot serve now: it shuts down or starts (57P0x), has no connection left (53300) or
+/// closed the database (55000 while connecting).
+fn is_away(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("57P") || code == "53300" || code == "55000")
 }
 
 impl From<policy::error::Issue> for Error {

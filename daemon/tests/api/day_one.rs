@@ -150,11 +150,10 @@ async fn day_one() {
 
     // Neither passwords nor verifiers are in the server's log, which the superuser can read.
     let mut server = superuser("postgres").await;
-    let log: Option<String> =
-        sqlx::query_scalar("select pg_read_file(current_setting('state_directory') || '/../log')")
-            .fetch_one(&mut server)
-            .await
-            .unwrap();
+    let log: Option<String> = sqlx::query_scalar("select pg_read_file(current_setting('data_directory') || '/../log')")
+        .fetch_one(&mut server)
+        .await
+        .unwrap();
     let log = log.unwrap();
     for secret in ["Pass-acme-1", "Pass-globex-1", "Changed-1"] {
         assert!(!log.contains(secret), "{secret} is in the server's log");
