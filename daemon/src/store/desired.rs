@@ -50,6 +50,7 @@ async fn build(
         access_mode,
         attributes: Some(attributes::definitions(conn).await?),
         roles: Some(roles(conn).await?),
+        decision_functions: None,
         users: Some(users(conn, granted).await?),
         policies: Some(policies(conn, assigned).await?),
     })
@@ -132,6 +133,7 @@ pub fn spec(policy: &policies::Policy, assignments: Option<Vec<AssignmentSpec>>)
         is_enabled: policy.is_enabled,
         targets: model::parse_targets(&policy.targets).map_err(unusable)?,
         definition: model::parse_definition(policy_type, policy.definition.as_ref()).map_err(unusable)?,
+        decision_function: None,
         assignments,
     })
 }

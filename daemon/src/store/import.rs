@@ -44,6 +44,17 @@ pub async fn run(change: &mut Change<'_>, document: &Document, options: Options)
             ));
         }
     }
+    // Left out, a function could neither hold a policy back nor let one through: its policies would mean something else.
+    let gated = document
+        .policies
+        .iter()
+        .flatten()
+        .any(|policy| policy.decision_function.is_some());
+    if gated || document.decision_functions.iter().flatten().next().is_some() {
+        return Err(Error::invalid(
+            "the document has decision functions, which the daemon cannot manage yet; use betweenrows.apply()",
+        ));
+    }
     let mut import = Import {
         change,
         options,

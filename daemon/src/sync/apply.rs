@@ -291,6 +291,7 @@ pub async fn preflight(change: &mut Change<'_>, policy: Uuid) -> Result<()> {
         attributes: Some(attributes::definitions(&mut change.tx).await?),
         roles: None,
         users: None,
+        decision_functions: None,
         policies: Some(vec![desired::spec(
             &policies::find(&mut change.tx, policy).await?,
             None,

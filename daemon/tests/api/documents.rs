@@ -162,7 +162,14 @@ async fn a_document_that_is_wrong_changes_nothing() {
         ("not: [yaml".to_owned(), 422),
         (good.replace("role: staff, priority", "role: nobody, priority"), 422),
         (good.replace("globex}", "other}"), 422),
-        (good.replace("table: s", "").replace("row_filter", "table_deny"), 422),
+        (good.replace("row_filter", "table_deny"), 422),
+        (format!("{good}    decision_function: office-hours\n"), 422),
+        (
+            format!(
+                "{good}decision_functions: [{{name: f, source: \"function evaluate() {{ return {{fire: true}} }}\"}}]\n"
+            ),
+            422,
+        ),
     ] {
         let answer = import(&api, &query, &bad).await;
         assert_eq!(answer.status.as_u16(), status, "{bad}: {}", answer.text);
