@@ -68,7 +68,18 @@ SET standard_conforming_strings = off;
 SELECT id, ssn FROM settings.people;
 \c - postgres
 SET search_path = settings;
+-- So is that of a trusted function, which masks by itself.
+CREATE FUNCTION curated() RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = settings, pg_temp AS $$SELECT regexp_replace(ssn, '\d', '*', 'g') FROM people WHERE id = 1$$;
+SELECT betweenrows.trust('settings.curated()');
+ALTER FUNCTION curated SET standard_conforming_strings = on;
+SELECT betweenrows.trust('settings.curated()');
+\c - regress_setting_alice
+SET standard_conforming_strings = off;
+SELECT settings.curated();
+\c - postgres
+SET search_path = settings;
 
+SELECT betweenrows.trust('settings.curated()', false);
 SELECT betweenrows.drop_policy('setting-ssn');
 SELECT betweenrows.drop_policy('setting-rows');
 DROP SCHEMA settings CASCADE;

@@ -95,14 +95,16 @@ fn revoke(object: &str) {
 }
 
 /// Why an object cannot be trusted. A function decides by itself what it lets out, so it has to run with rights of its own
-/// and must not be led astray by the caller's search_path.
+/// and must not be led astray by the caller's search_path, nor by what the caller takes a backslash for.
 fn objection(named: &Named) -> Option<String> {
     if named.kind == Kind::View {
         return None;
     }
     let facts = sql::row(
         "select jsonb_build_object('kind', p.prokind, 'definer', p.prosecdef, 'owner', p.proowner::bigint, 'pinned',
-             exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')), 'polymorphic',
+             exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')), 'backslash',
+             strpos(p.prosrc, chr(92)) > 0 and p.prosqlbody is null and
+             not exists (select from unnest(p.proconfig) c where starts_with(c, 'standard_conforming_strings=')), 'polymorphic',
              exists (select from unnest(p.proargtypes) a join pg_catalog.pg_type t on t.oid = a
                      where t.typtype = 'p' and starts_with(t.typname, 'any')))
          from pg_catalog.pg_proc p where p.oid = $1",
@@ -116,6 +118,9 @@ fn objection(named: &Named) -> Option<String> {
     }
     if facts["pinned"] != true {
         return Some("It does not set its search_path.".to_owned());
+    }
+    if facts["backslash"] == true {
+        return Some("It has a backslash in its body and does not set standard_conforming_strings.".to_owned());
     }
     // The caller's types bring their casts and checks along.
     if facts["polymorphic"] == true {
