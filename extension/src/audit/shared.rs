@@ -58,6 +58,25 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Makes the place free. Called when no process is connected to the database, nor ever will be.
+    pub(crate) fn free(&self) {
+        for number in [&self.size, &self.tail, &self.written, &self.moved, &self.older] {
+            number.store(0, Relaxed);
+        }
+        for number in [&self.dropped, &self.events, &self.rounds] {
+            number.store(0, Relaxed);
+        }
+        for time in [&self.last_moved, &self.lag, &self.not_before] {
+            time.store(0, Relaxed);
+        }
+        for flag in [&self.wanted, &self.woken, &self.drop_noted] {
+            flag.store(false, Relaxed);
+        }
+        self.failures.store(0, Relaxed);
+        self.segment.store(0, Relaxed);
+        self.database.store(0, Release);
+    }
+
     /// Bytes that wait for being moved.
     pub(crate) fn backlog(&self) -> u64 {
         self.written.load(Relaxed).saturating_sub(self.moved.load(Relaxed)) + self.older.load(Relaxed)

@@ -14,11 +14,12 @@ type Fault = (&'static str, fn(&Server) -> Outcome);
 
 /// Every fault in turn.
 pub fn all(server: &Server) -> Outcome {
-    let faults: [Fault; 6] = [
+    let faults: [Fault; 7] = [
         ("the spool is full and statements wait", full_and_blocked),
         ("the spool is full and events are dropped", full_and_dropped),
         ("a file of the spool is damaged", damaged),
         ("a file is another server's", foreign),
+        ("a file was moved and not removed", moved_and_left),
         ("the database is renamed", renamed),
         ("the extension is dropped and created again", recreated),
     ];
@@ -229,6 +230,38 @@ fn foreign(server: &Server) -> Outcome {
     let mut admin = server.wait_until_it_runs()?;
     flush(&mut admin)?;
     expect("set aside", status(&mut admin, "files_set_aside")?, before + 1)
+}
+
+/// The worker died after it had moved a file and before it removed it; and a base backup has a file that was removed before
+/// its end, so that the table knows the events and not the file.
+fn moved_and_left(server: &Server) -> Outcome {
+    let mut admin = server.connect("postgres", "crash")?;
+    server
+        .connect("crash_user", "crash")?
+        .batch_execute("select id from accounts where id = 2 /* left */")?;
+    flush(&mut admin)?;
+    let folder = server.spool(&mut admin, "crash")?;
+    let files = || -> Result<Vec<_>, std::io::Error> {
+        let entries = std::fs::read_dir(&folder)?.flatten().map(|entry| entry.path());
+        Ok(entries.filter(|path| path.is_file()).collect())
+    };
+    let kept: Vec<_> = files()?.into_iter().map(|path| (std::fs::read(&path), path)).collect();
+    admin.batch_execute("update betweenrows.query_audit_spool set position = 9223372036854775807")?;
+    server.stop("fast")?;
+    server.start()?;
+    flush(&mut server.wait_until_it_runs()?)?;
+    for (_, path) in &kept {
+        expect("left", path.exists().into(), 0)?;
+    }
+    server.stop("fast")?;
+    for (bytes, path) in kept {
+        std::fs::write(&path, bytes?)?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+    }
+    server.start()?;
+    let mut admin = server.wait_until_it_runs()?;
+    flush(&mut admin)?;
+    expect("recorded", count(&mut admin, "original_query like '%/* left */'")?, 1)
 }
 
 fn renamed(server: &Server) -> Outcome {

@@ -12,7 +12,7 @@ mod retention;
 pub(crate) mod row;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -33,6 +33,8 @@ pub(super) type WorkerResult<T> = Result<T, Box<dyn Error>>;
 
 /// How often old partitions are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// The longest time that a worker stays without anything to do.
+const SHORT: Duration = Duration::from_secs(2);
 /// The longest pause between attempts to start a worker that fails, microseconds.
 const LONGEST_PAUSE: i64 = 60_000_000;
 
@@ -107,6 +109,7 @@ pub unsafe extern "C-unwind" fn betweenrows_audit_launcher(_arg: pg_sys::Datum) 
     pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
     shared::register_launcher();
     let mut kept: HashMap<u32, Instant> = HashMap::new();
+    let mut gone: HashSet<u32> = HashSet::new();
     loop {
         let mut wait = HOUSEKEEPING;
         if spool::timeline().0 {
@@ -115,17 +118,20 @@ pub unsafe extern "C-unwind" fn betweenrows_audit_launcher(_arg: pg_sys::Datum) 
             continue;
         }
         for database in directory::databases() {
-            shared::place(database);
+            // Those of databases that are gone need no place.
+            if !gone.contains(&database) {
+                shared::place(database);
+            }
         }
         for (_, place) in shared::places() {
-            wait = wait.min(look_after(place, &mut kept));
+            wait = wait.min(look_after(place, &mut kept, &mut gone));
         }
         pause(wait);
     }
 }
 
 /// Starts a worker if there is reason to; returns when to look again.
-fn look_after(place: &Place, kept: &mut HashMap<u32, Instant>) -> Duration {
+fn look_after(place: &Place, kept: &mut HashMap<u32, Instant>, gone: &mut HashSet<u32>) -> Duration {
     let database = place.database.load(Relaxed);
     if place.worker.load(Relaxed) != 0 {
         return interval();
@@ -139,11 +145,14 @@ fn look_after(place: &Place, kept: &mut HashMap<u32, Instant>) -> Duration {
     let now = who::now();
     let not_before = place.not_before.load(Relaxed);
     let failures = place.failures.load(Relaxed);
-    if now < not_before && !(wanted && failures < 3) {
+    // Later than any pause: the clock was set back.
+    let pausing = now < not_before && not_before - now <= LONGEST_PAUSE.max(interval().as_micros() as i64);
+    if pausing && !(wanted && failures < 3) {
         return Duration::from_micros((not_before - now) as u64).min(Duration::from_secs(60));
     }
     if !exists(database) {
         forget(place, database);
+        gone.insert(database);
         return HOUSEKEEPING;
     }
     let pause = (interval().as_micros() as i64) << failures.min(16);
@@ -178,7 +187,7 @@ fn exists(database: u32) -> bool {
     }
 }
 
-/// A database was dropped. What it had recorded and nobody moved stays where it is.
+/// A database was dropped. What it had recorded and nobody moved stays where it is; its place is free for another.
 fn forget(place: &Place, database: u32) {
     if directory::files(database).is_empty() {
         // Not removed when something was set aside.
@@ -189,14 +198,7 @@ fn forget(place: &Place, database: u32) {
             directory::ROOT
         );
     }
-    place.written.store(0, Relaxed);
-    place.moved.store(0, Relaxed);
-    place.older.store(0, Relaxed);
-    place.wanted.store(false, Relaxed);
-    place.segment.store(0, Relaxed);
-    if !directory::folder(database).exists() {
-        place.database.store(0, Release);
-    }
+    place.free();
 }
 
 // Looking -------------------------------------------------------------------------------------------------------------
@@ -328,16 +330,22 @@ fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> 
         place.not_before.store(who::now() + LONGEST_PAUSE, Relaxed);
         return Ok(());
     }
-    keep_house(database)?;
-    let mut last = Instant::now();
+    let (mut last, mut kept) = (Instant::now(), None::<Instant>);
     loop {
         let wanted = place.wanted.swap(false, Relaxed);
         let moved = round(database, index, place, &mut reader)?;
         place.failures.store(0, Relaxed);
         place.rounds.fetch_add(1, Release);
+        // After events were moved: these must not wait for partitions.
+        if kept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
+            keep_house(database)?;
+            kept = Some(Instant::now());
+        }
         if moved {
             last = Instant::now();
-        } else if last.elapsed() >= interval() && !wanted {
+        }
+        // It does not stay connected for long without anything to do: databases can be dropped and copied.
+        if !wanted && (interval() > SHORT || (!moved && last.elapsed() >= interval())) {
             return Ok(());
         }
         pause(interval());
@@ -403,8 +411,11 @@ fn keep_house(database: u32) -> WorkerResult<()> {
     // SAFETY: inside the transaction that the lookup needs.
     let name = transaction(|_| Ok(unsafe { nodes::string(pg_sys::get_database_name(Oid::from(database))) }))?;
     for partition in expired {
-        transaction(|client| retention::drop_partition(client, &partition, &name))?;
-        log!("betweenrows: dropped partition \"{partition}\", which is older than betweenrows.audit_retention");
+        if transaction(|client| retention::drop_partition(client, &partition, &name))? {
+            log!("betweenrows: dropped partition \"{partition}\", which is older than betweenrows.audit_retention");
+        } else {
+            log!("betweenrows: partition \"{partition}\" is kept for now: somebody reads betweenrows.query_audit");
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Reading the spool: frames become rows, events that have not ended yet wait.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -66,6 +66,8 @@ pub(crate) struct Reader {
     system: u64,
     /// How far files have been read, as the table knows.
     pub(crate) positions: HashMap<Name, usize>,
+    /// Files that are in the table as a whole, and were not removed since the process that read them died.
+    pub(crate) removable: HashSet<Name>,
     /// Events that have begun and not ended.
     pub(crate) waiting: HashMap<Key, Waiting>,
     open: Option<Open>,
@@ -80,6 +82,7 @@ impl Reader {
             timeline,
             system,
             positions: HashMap::new(),
+            removable: HashSet::new(),
             waiting: HashMap::new(),
             open: None,
         }
@@ -120,6 +123,10 @@ impl Reader {
     }
 
     fn file(&mut self, name: Name, batch: &mut Batch) -> io::Result<()> {
+        if self.removable.contains(&name) {
+            batch.done.push(name);
+            return Ok(());
+        }
         let limit = self.limit(name);
         let from = self.positions.get(&name).copied().unwrap_or(HEADER);
         if limit.is_some_and(|limit| limit <= from) {
@@ -187,6 +194,8 @@ impl Reader {
         }
         self.positions.insert(name, open.at);
         if finished && open.damaged {
+            // Should it not get aside, what was read is not read again.
+            batch.positions.push((name, open.at));
             batch.aside.push((name, "damaged"));
         } else if finished {
             batch.done.push(name);
@@ -358,6 +367,10 @@ fn begin(
     descriptions: &HashMap<(u64, u64), Description>,
     body: &[u8],
 ) -> Option<()> {
+    if waiting.contains_key(&key) {
+        // Read before: a base backup may have the file and not that it was read.
+        return Some(());
+    }
     let start: Start = serde_json::from_slice(body).ok()?;
     let find = |number: u64| descriptions.get(&(key.session, number));
     let (Description::Session(session), Description::Statement(statement), Description::Plan(plan)) =

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use pgrx::pg_sys::{self, Oid};
 use pgrx::spi::SpiClient;
 
 use super::WorkerResult;
@@ -48,6 +49,13 @@ pub(super) fn ensure_partition(client: &mut SpiClient, day: i64) -> WorkerResult
         None,
         &[],
     )?;
+    for index in [
+        "using brin (started_at)",
+        "(username, started_at)",
+        "(started_at) where status <> 'success'",
+    ] {
+        client.update(&format!("create index on betweenrows.{name} {index}"), None, &[])?;
+    }
     client.update(
         &format!(
             "alter table betweenrows.query_audit attach partition betweenrows.{name} for values from ({from}) to ({to})"
@@ -92,8 +100,9 @@ pub(super) fn expired(client: &SpiClient) -> WorkerResult<Vec<String>> {
     Ok(names)
 }
 
-/// Drops a partition, after its export if there is to be one.
-pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str) -> WorkerResult<()> {
+/// Drops a partition, after its export if there is to be one; false when somebody is reading. Waiting for them would keep
+/// events from being moved, and everybody else from reading.
+pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str) -> WorkerResult<bool> {
     let directory = settings::EXPORT_DIRECTORY.get();
     let directory = directory
         .as_deref()
@@ -104,13 +113,22 @@ pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str)
         client.update(&format!("lock table betweenrows.{name} in share mode"), None, &[])?;
         export(client, name, database, Path::new(&directory))?;
     }
+    for table in ["query_audit", name] {
+        let oid = "select pg_catalog.to_regclass('betweenrows.' || $1)::oid";
+        let oid = client.select(oid, Some(1), &[table.into()])?.first().get_one::<Oid>()?;
+        let mode = pg_sys::AccessExclusiveLock as i32;
+        // SAFETY: inside a transaction, which keeps the lock.
+        if !oid.is_some_and(|oid| unsafe { pg_sys::ConditionalLockRelationOid(oid, mode) }) {
+            return Ok(false);
+        }
+    }
     client.update(&format!("drop table betweenrows.{name}"), None, &[])?;
     client.update(
         "delete from betweenrows.query_audit_chain where day = pg_catalog.to_date(pg_catalog.right($1, 8), 'YYYYMMDD')",
         None,
         &[name.into()],
     )?;
-    Ok(())
+    Ok(true)
 }
 
 /// Writes a partition to a file, which gets its name when it is complete and on disk.

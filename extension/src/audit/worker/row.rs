@@ -8,6 +8,11 @@ use crate::audit::event::{
     Applied, Finish, PlanDescription, SessionDescription, Start, StatementDescription, Status, Touched,
 };
 
+/// The length of `rewritten_query` from which on nothing is added to it.
+const FURTHER: usize = 256 * 1024;
+/// What stands at its end then.
+const LEFT_OUT: &str = ";\n[further statements left out]";
+
 /// Which event it is: the epoch, the session in it, the number in that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct Key {
@@ -121,6 +126,9 @@ impl Row {
         if let Some(text) = &plan.rewritten {
             match &mut self.rewritten_query {
                 None => self.rewritten_query = Some(text.clone()),
+                // A loop can come to any number of statements.
+                Some(all) if all.ends_with(LEFT_OUT) => {}
+                Some(all) if all.len() > FURTHER => all.push_str(LEFT_OUT),
                 // The statement itself and those of its functions, each once.
                 Some(all) if !all.split(";\n").any(|one| one == text) => {
                     all.push_str(";\n");
@@ -130,8 +138,13 @@ impl Row {
             }
         }
         for touched in &plan.relations {
-            if !self.relations.contains(touched) {
-                self.relations.push(touched.clone());
+            let same = |known: &&mut Touched| known.relation == touched.relation && known.access == touched.access;
+            match self.relations.iter_mut().find(same) {
+                Some(known) => {
+                    merge(&mut known.columns, &touched.columns);
+                    merge(&mut known.written, &touched.written);
+                }
+                None => self.relations.push(touched.clone()),
             }
         }
         for applied in &plan.policies {
@@ -173,6 +186,15 @@ impl Row {
         let mut value = serde_json::to_value(self).unwrap_or(Value::Null);
         value["status"] = json!(self.status.as_str());
         value
+    }
+}
+
+/// Adds the names that are not there yet.
+fn merge(names: &mut Vec<String>, further: &[String]) {
+    for name in further {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
     }
 }
 

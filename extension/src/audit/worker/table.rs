@@ -2,7 +2,7 @@
 //!
 //! Invariant: a row is in the table if and only if its position is: that is what makes it exactly once.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiClient;
@@ -12,10 +12,14 @@ use super::reader::{Batch, Reader};
 use super::row::{self, Key, Row};
 use super::{WorkerResult, retention};
 use crate::audit::settings;
+use crate::audit::shared;
 use crate::audit::spool::directory::Name;
 
 /// Days, as a partition holds one.
 const DAY: i64 = 86_400_000_000;
+
+/// The position of a file that was read to its end and is to be removed.
+const DONE: i64 = i64::MAX;
 
 /// What the table knows about the spool.
 pub(super) fn load(client: &SpiClient, reader: &mut Reader, files: &[Name]) -> WorkerResult<()> {
@@ -26,6 +30,9 @@ pub(super) fn load(client: &SpiClient, reader: &mut Reader, files: &[Name]) -> W
         if let (Some(file), Some(position)) = (file, position)
             && let Some(name) = known.get(&file)
         {
+            if position == DONE {
+                reader.removable.insert(*name);
+            }
             reader.positions.insert(*name, position as usize);
         }
     }
@@ -56,8 +63,9 @@ pub(super) fn load(client: &SpiClient, reader: &mut Reader, files: &[Name]) -> W
 
 /// Stores a batch.
 pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) -> WorkerResult<()> {
+    let known = known(client, batch)?;
     let mut days: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
-    for (_, row) in &batch.rows {
+    for (_, row) in batch.rows.iter().filter(|(_, row)| !known.contains(&row.id)) {
         days.entry(row.started_at.div_euclid(DAY)).or_default().push(row);
     }
     for (day, rows) in &days {
@@ -75,8 +83,7 @@ pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) 
         }
     }
     running(client, &gone.into_iter().collect::<Vec<_>>(), kept)?;
-    let finished = batch.done.iter().chain(batch.aside.iter().map(|(name, _)| name));
-    let done = finished.map(|name| (*name, i64::MAX));
+    let done = batch.done.iter().map(|name| (*name, DONE));
     let read = batch.positions.iter().map(|(name, at)| (*name, *at as i64));
     let (files, positions): (Vec<String>, Vec<i64>) = read.chain(done).map(|(name, at)| (name.to_string(), at)).unzip();
     if !files.is_empty() {
@@ -89,6 +96,26 @@ pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) 
         )?;
     }
     Ok(())
+}
+
+/// The rows of a batch that the table has. There can only be some among those of earlier epochs: a base backup may contain a
+/// file that was moved and removed before the backup's end.
+fn known(client: &SpiClient, batch: &Batch) -> WorkerResult<HashSet<String>> {
+    let earlier = batch.rows.iter().filter(|(key, _)| key.epoch != shared::epoch());
+    let rows: Vec<&Row> = earlier.map(|(_, row)| row).collect();
+    let times = || rows.iter().map(|row| row.started_at);
+    let (Some(from), Some(to)) = (times().min(), times().max()) else {
+        return Ok(HashSet::new());
+    };
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut known = HashSet::new();
+    let query = "select id::text from betweenrows.query_audit
+                 where started_at >= timestamptz 'epoch' + $1 * interval '1 microsecond'
+                   and started_at <= timestamptz 'epoch' + $2 * interval '1 microsecond' and id = any ($3::uuid[])";
+    for found in client.select(query, None, &[from.into(), to.into(), ids.into()])? {
+        known.extend(found.get::<String>(1)?);
+    }
+    Ok(known)
 }
 
 /// Forgets files that are gone.
@@ -164,9 +191,8 @@ fn insert(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<()> {
     let hashes: Vec<Option<String>> = (0..rows.len())
         .map(|at| links.get(at).map(|link| row::hex(&link.1)))
         .collect();
-    // PostgreSQL's text cannot have NUL characters, nor can its jsonb.
-    let clean = |text: &str| text.replace('\0', "\u{fffd}");
-    let json = |value: Result<String, serde_json::Error>| value.ok().map(|text| text.replace("\\u0000", "\u{fffd}"));
+    // No NUL characters, which neither text nor jsonb could have: all texts were C strings.
+    let json = |value: Result<String, serde_json::Error>| value.ok();
     client.update(
         INSERT,
         None,
@@ -179,19 +205,19 @@ fn insert(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<()> {
             column(&|row| Some(row.login_role.clone())),
             column(&|row| Some(array_literal(&row.roles))),
             column(&|row| Some(row.database.clone())),
-            column(&|row| Some(clean(&row.application_name))),
+            column(&|row| Some(row.application_name.clone())),
             column(&|row| row.client_addr.clone()),
             pids.into(),
             number(&|row| row.query_id),
             column(&|row| Some(row.statement_kind.clone())),
-            column(&|row| Some(clean(&row.original_query))),
-            column(&|row| row.rewritten_query.as_deref().map(clean)),
+            column(&|row| Some(row.original_query.clone())),
+            column(&|row| row.rewritten_query.clone()),
             column(&|row| json(serde_json::to_string(&row.relations))),
             column(&|row| json(serde_json::to_string(&row.policies_applied))),
             column(&|row| json(serde_json::to_string(&row.decisions))),
             column(&|row| Some(row.status.as_str().to_owned())),
             column(&|row| row.sqlstate.clone()),
-            column(&|row| row.error_message.as_deref().map(clean)),
+            column(&|row| row.error_message.clone()),
             number(&|row| row.row_count),
             float(&|row| row.planning_ms),
             float(&|row| row.execution_ms),
