@@ -15,9 +15,9 @@ use pgrx::prelude::*;
 use super::names::{self, Found, Restricted};
 use super::{Course, net};
 use crate::catalog::Session;
-use crate::errors;
 use crate::guard::frames;
 use crate::pg::{list, nodes, objects, privileges, relation};
+use crate::{audit, errors};
 
 /// Judges a statement of a subject.
 ///
@@ -73,7 +73,9 @@ impl Judge<'_> {
             T_GrantStmt => return self.grant(node.cast()),
             T_LockStmt => {
                 for name in list::iter::<RangeVar>((*node.cast::<pg_sys::LockStmt>()).relations) {
-                    self.see(name);
+                    if let Some(found) = self.see(name) {
+                        audit::relation_touched(self.session, &found.governance, "lock", Vec::new());
+                    }
                 }
                 return Verdict::Permitted;
             }

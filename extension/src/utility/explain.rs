@@ -19,7 +19,7 @@ use crate::catalog::governance::State;
 use crate::catalog::{self, Session, epoch};
 use crate::guard::frames;
 use crate::pg::{compat, list, nodes, report, walk};
-use crate::{errors, rewrite, visibility};
+use crate::{audit, errors, rewrite, visibility};
 
 /// What the explained statement names before policies are put into it.
 #[derive(Default)]
@@ -47,6 +47,25 @@ const HARMLESS: [&str; 8] = [
     "timing",
     "wal",
 ];
+
+/// Tells the audit which relation a refusal is about.
+fn concern(session: &Session) {
+    let relations = KNOWN.with_borrow(|known| {
+        known
+            .relations
+            .iter()
+            .copied()
+            .min_by_key(|relid| (session.governance(*relid).state == State::Open, relid.to_u32()))
+    });
+    if let Some(relid) = relations {
+        let governance = session.governance(relid);
+        audit::collect::consider(
+            session,
+            &governance,
+            rewrite::is_waived_for(session, Oid::INVALID, relid),
+        );
+    }
+}
 
 /// Judges an EXPLAIN; `stmt` is replaced by a copy if need be.
 ///
@@ -79,6 +98,7 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt, sour
         given.push(name);
     }
     if analyze {
+        concern(session);
         errors::explain_analyze();
     }
     // The last value of an option counts. Those that are off by default may be unknown to this version.
