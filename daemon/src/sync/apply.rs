@@ -26,15 +26,19 @@ pub struct Applied {
     pub problems: Vec<Problem>,
 }
 
-/// Removes what is `managed` and no longer wanted, and applies the document.
+/// Removes what is `managed` and not `wanted`, and applies the document, which may leave out what is in force already.
 ///
 /// Links and policies go first: an edge between roles that turns round would otherwise be a cycle for a moment.
-pub async fn apply(target: &mut PgConnection, document: &Document, managed: &Managed) -> Result<Applied> {
-    let wanted = Managed::of(document);
+pub async fn apply(
+    target: &mut PgConnection,
+    document: &Document,
+    managed: &Managed,
+    wanted: &Managed,
+) -> Result<Applied> {
     let mut applied = Applied::default();
-    remove_links(target, managed, &wanted, &mut applied).await?;
+    remove_links(target, managed, wanted, &mut applied).await?;
     apply_what_is_accepted(target, document, &mut applied).await?;
-    remove_objects(target, managed, &wanted, &mut applied).await?;
+    remove_objects(target, managed, wanted, &mut applied).await?;
     applied.steps.retain(|step| step.action != "none");
     Ok(applied)
 }

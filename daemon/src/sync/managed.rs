@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::document::{Assignee, Document};
+use policy::document::{Assignee, Document, UserSpec};
+use ring::digest;
 use serde::{Deserialize, Serialize};
 
 /// For whom an assignment is, as the SQL functions take it.
@@ -28,6 +29,9 @@ pub struct Managed {
     pub users: BTreeMap<String, BTreeSet<String>>,
     /// Policies with their assignments.
     pub policies: BTreeMap<String, BTreeSet<Whom>>,
+    /// What was last applied of each user, as a digest. Only there when all of it was accepted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub applied_users: BTreeMap<String, String>,
 }
 
 impl Managed {
@@ -54,7 +58,25 @@ impl Managed {
                     )
                 })
                 .collect(),
+            applied_users: BTreeMap::new(),
         }
+    }
+
+    /// The same, with the users of a document that is in force now.
+    pub fn in_force(mut self, document: &Document) -> Self {
+        let users = document.users.iter().flatten();
+        self.applied_users = users.map(|user| (user.username.clone(), digest(user))).collect();
+        self
+    }
+
+    /// The document without the users who are in force as they are in it. There may be very many of them, and a change
+    /// mostly concerns none or one.
+    pub fn without_users_in_force(&self, document: &Document) -> Document {
+        let mut document = document.clone();
+        if let Some(users) = &mut document.users {
+            users.retain(|user| self.applied_users.get(&user.username) != Some(&digest(user)));
+        }
+        document
     }
 
     /// What is in either.
@@ -64,8 +86,14 @@ impl Managed {
             roles: both(&self.roles, &other.roles),
             users: both(&self.users, &other.users),
             policies: both(&self.policies, &other.policies),
+            applied_users: BTreeMap::new(),
         }
     }
+}
+
+fn digest(user: &UserSpec) -> String {
+    let hash = digest::digest(&digest::SHA256, format!("{user:?}").as_bytes());
+    hash.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn both<T: Ord + Clone>(
@@ -119,6 +147,27 @@ mod tests {
         );
         assert_eq!(serde_json::from_str::<Managed>(&text).unwrap(), managed);
         assert_eq!(serde_json::from_str::<Managed>("{}").unwrap(), Managed::default());
+    }
+
+    #[test]
+    fn only_users_that_changed_are_left() {
+        let document = |users: serde_json::Value| Document::parse(&json!({"version": 1, "users": users})).unwrap();
+        let before = document(json!([{"username": "a", "is_active": true}, {"username": "b"}]));
+        let after = document(json!([{"username": "a", "is_active": false}, {"username": "b"}, {"username": "c"}]));
+        let managed = Managed::of(&before).in_force(&before);
+        let names = |document: Document| {
+            document
+                .users
+                .unwrap()
+                .into_iter()
+                .map(|user| user.username)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(managed.without_users_in_force(&after)), ["a", "c"]);
+        assert_eq!(names(managed.without_users_in_force(&before)), [""; 0]);
+        // What may or may not have been applied is applied again.
+        let unsure = managed.union(&Managed::of(&after));
+        assert_eq!(names(unsure.without_users_in_force(&after)), ["a", "b", "c"]);
     }
 
     #[test]

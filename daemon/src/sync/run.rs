@@ -153,7 +153,13 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     }
 
     sync_states::intend(conn, id, &to_json(&managed.union(&wanted)), &identifier).await?;
-    let mut applied = apply::apply(&mut tx, &wish.document, &managed).await?;
+    // Somebody may have changed users meanwhile, or not all was accepted: then all of them are applied.
+    let untouched = wish.work.state == "in_sync" && wish.work.remote_digest.as_ref() == Some(&remote);
+    let document = match untouched {
+        true => managed.without_users_in_force(&wish.document),
+        false => wish.document.clone(),
+    };
+    let mut applied = apply::apply(&mut tx, &document, &managed, &wanted).await?;
     // Login roles belong to the server: of data sources on the same one, one at a time looks at them.
     let server = format!("{}:{}", source.config.host, source.config.port);
     sqlx::query!(
@@ -181,7 +187,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
         state,
         // What could not be removed is still ours.
         managed: to_json(&if applied.problems.is_empty() {
-            wanted
+            wanted.in_force(&wish.document)
         } else {
             managed.union(&wanted)
         }),

@@ -199,6 +199,51 @@ async fn a_role_of_ours_that_became_special_is_not_touched_any_more() {
     assert_ne!(query_as(&shop, "postgres", &password).await.unwrap(), before);
 }
 
+/// Users who are in force as they should be are not applied again; everything about the others is.
+#[tokio::test]
+async fn one_user_of_many_changes_or_is_changed_by_somebody() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    let (alice, bob) = (unique("alice"), unique("bob"));
+    let (alice_id, bob_id) = (api.user(&alice).await, api.user(&bob).await);
+    grant(&api, &source, &[&alice_id, &bob_id]).await;
+    let role = api.role("support").await;
+    api.post(&format!("/roles/{role}/members"), json!({"user_ids": [bob_id]}))
+        .await
+        .expect(200);
+    api.sync_well(&source).await;
+    api.put(&format!("/users/{bob_id}"), json!({"is_active": false}))
+        .await
+        .expect(200);
+    let state = api.sync_well(&source).await;
+    let users: Vec<&str> = state["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["kind"] == "user")
+        .map(|step| step["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(users, [bob.as_str()]);
+    // Together with a change here, somebody changes a user there that did not change here.
+    execute(
+        &shop,
+        &format!(
+            "select betweenrows.alter_user('{alice}', is_active => false), betweenrows.remove_member('support', '{bob}')"
+        ),
+    )
+    .await;
+    api.put(&format!("/users/{bob_id}"), json!({"is_active": true}))
+        .await
+        .expect(200);
+    api.sync_well(&source).await;
+    let users = "select username || ' ' || is_active || ' ' || (select count(*) from betweenrows.role_members m \
+                 where m.user_id = u.id) from betweenrows.users u where username like any (array['alice%', 'bob%']) \
+                 order by username";
+    let found = query_as(&shop, "postgres", users).await.unwrap();
+    assert_eq!(found, [format!("{alice} true 0"), format!("{bob} true 1")]);
+}
+
 #[tokio::test]
 async fn drift_is_reported_and_repaired_or_kept() {
     let api = Api::new().await;
