@@ -48,7 +48,7 @@ END $$;
 CREATE FUNCTION calls(number int) RETURNS TABLE (name text, median float8, p99 float8) LANGUAGE sql AS $$
     SELECT source.name, percentile_disc(0.5) WITHIN GROUP (ORDER BY t.microseconds), percentile_disc(0.99) WITHIN GROUP (ORDER BY t.microseconds)
     FROM (VALUES ('simple', simple()), ('typical', typical())) AS source (name, source), context() AS told,
-        generate_series(1, number), LATERAL betweenrows.test_decision_function(source.source, told, config()) AS t
+        generate_series(1, number) AS n, LATERAL betweenrows.test_decision_function(source.source || ' // ' || n, told, config()) AS t
     GROUP BY source.name ORDER BY source.name $$;
 
 CREATE FUNCTION private() RETURNS int LANGUAGE sql AS $$
@@ -62,6 +62,6 @@ BEGIN
     -- What the functions themselves need is there before it counts.
     PERFORM private(), config();
     before := private();
-    PERFORM FROM generate_series(1, 20), LATERAL betweenrows.test_decision_function(typical(), told, config());
+    PERFORM FROM generate_series(1, 20) AS n, LATERAL betweenrows.test_decision_function(typical() || ' // ' || n, told, config());
     RETURN private() - before;
 END $$;

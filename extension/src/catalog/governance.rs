@@ -10,6 +10,7 @@ use pgrx::pg_sys::{self, Oid};
 use policy::decide::{self, ColumnAccess, Decision, Effect, Relation, TableAccess};
 
 use super::Session;
+use crate::gate;
 use crate::pg::{self, relation};
 
 /// How a relation is to be treated.
@@ -90,6 +91,8 @@ pub(crate) struct Governance {
     pub(crate) columns: Vec<Column>,
     /// Ancestors and descendants, whose definition this depends on too.
     pub(crate) related: Vec<Oid>,
+    /// Whether a decision function that asks for the statement has a say about this relation or one of its descendants.
+    pub(crate) asks_query: bool,
     /// Inheritance children for which more or other policies hold than for this relation.
     pub(crate) exceptions: Vec<Rc<Governance>>,
     /// What took effect, for the audit.
@@ -109,6 +112,7 @@ impl Governance {
             filters: Filters::default(),
             columns: Vec::new(),
             related: Vec::new(),
+            asks_query: false,
             exceptions: Vec::new(),
             effects: Vec::new(),
             waived_effects: Vec::new(),
@@ -151,12 +155,18 @@ impl Governance {
         };
         let names: Vec<&str> = facts.iter().filter(|c| !c.dropped).map(|c| c.name.as_str()).collect();
         target.columns = &names;
+        let asks_query = session.firing.asks_query
+            && applicable
+                .iter()
+                .any(|entry| gate::asks_query(&session.catalog, entry.policy) && target.is_governed_by(entry.policy));
         let decision = decide::decide(session.catalog.access_mode, &applicable, &target);
         let mut governance = Self::from_decision(session, relid, facts, &decision);
+        governance.asks_query = asks_query;
         let mut children_open = true;
         if has_children {
             let descendants = relation::descendants(relid);
             let children: Vec<_> = descendants.iter().map(|child| session.governance(*child)).collect();
+            governance.asks_query |= children.iter().any(|child| child.asks_query);
             children_open = children.iter().all(|child| child.state == State::Open);
             governance.exceptions = children.into_iter().filter(|child| governance.differs(child)).collect();
             related.extend(descendants);
@@ -220,6 +230,7 @@ impl Governance {
             },
             columns,
             related: Vec::new(),
+            asks_query: false,
             exceptions: Vec::new(),
             effects,
             waived_effects,

@@ -9,7 +9,8 @@
 //! * **Session functions** are evaluated when a subject's session is put together, and again when anything they are told
 //!   changed ([`session::Fingerprint`]): most of all when the clock passes the minute that they saw. When an answer is
 //!   another one, saved plans are marked, and the proof changes with it.
-//! * **Query functions** are evaluated for a statement, when it is named and again when it is planned ([`for_query`]).
+//! * **Query functions** are evaluated for a statement that they have a say about, when it is named and again when it is
+//!   planned ([`for_query`]).
 //!   Wherever there is no statement to tell of (catalogs, TRUNCATE, DDL, the guard), policies with such a function do
 //!   what restricts: what is open then is open under every answer. Plans that depend on an answer are marked as soon as
 //!   they are used, so that they are made anew for the next statement, and carry its time: the guard takes none that is
@@ -32,15 +33,15 @@ use std::rc::Rc;
 
 use ::decision::context::{Session as SessionFacts, context};
 use ::decision::{Evaluation, Failure, Level, Log};
-use pgrx::pg_sys::{self, Query};
+use pgrx::pg_sys::{self, Query, RTEKind, RangeTblEntry};
 use policy::function::{DecisionFunction, EvaluateContext, LogLevel, Ruling};
-use policy::model::Id;
+use policy::model::{Id, Policy};
 use serde_json::{Value, json};
 
 use self::session::Fingerprint;
 use crate::catalog::subject::Subject;
 use crate::catalog::{Catalog, Session};
-use crate::pg::leaf;
+use crate::pg::{compat, leaf, list, walk};
 
 /// A function as the catalog has it.
 pub(crate) struct Function {
@@ -220,14 +221,44 @@ pub(crate) fn for_session(catalog: &Catalog, subject: &Rc<Subject>) -> Rc<Firing
     firing
 }
 
-/// The same session with the query functions asked about a statement.
+/// Whether a statement has to be known before it is decided whether the policy takes part.
+pub(crate) fn asks_query(catalog: &Catalog, policy: &Policy) -> bool {
+    policy.decision_function.is_some_and(|id| {
+        catalog.functions.iter().any(|function| {
+            let facts = &function.facts;
+            facts.id == id && facts.is_enabled && facts.evaluate_context == EvaluateContext::Query
+        })
+    })
+}
+
+/// Whether query functions have a say about something that a statement reads or writes, at any level.
+///
+/// # Safety
+/// `query` is an analysed or rewritten query.
+pub(crate) unsafe fn concerns(session: &Session, query: *mut Query) -> bool {
+    let asks = |rte: *mut RangeTblEntry| {
+        let relid = match (*rte).rtekind {
+            RTEKind::RTE_RELATION => Some((*rte).relid),
+            RTEKind::RTE_SUBQUERY => compat::view_of_subquery(rte),
+            _ => None,
+        };
+        relid.is_some_and(|relid| session.governance(relid).asks_query)
+    };
+    session.firing.asks_query
+        && walk::any_query(query, &mut |query| {
+            list::iter::<RangeTblEntry>((*query).rtable).any(asks)
+        })
+}
+
+/// The same session with the query functions asked about a statement that concerns them.
 ///
 /// # Safety
 /// `query` is an analysed or rewritten query.
 pub(crate) unsafe fn for_query(session: &Session, query: *mut Query) -> Session {
     let base = &session.firing;
-    let Some(told) = base.told.as_ref().filter(|_| base.asks_query && !base.is_of_query) else {
-        return session.clone();
+    let told = match &base.told {
+        Some(told) if concerns(session, query) => told,
+        _ => return session.clone(),
     };
     let text = context(told, Some(&query::facts(query)));
     let mut decisions = base.decisions.clone();

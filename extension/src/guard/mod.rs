@@ -47,12 +47,13 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).enrname.is_null() {
             errors::unproven_relation();
         }
-        depends_on_statement |= session.firing.asks_query;
         if !session.firing.accepts(CStr::from_ptr((*rte).enrname)) {
             pg_sys::ResetPlanCache();
             errors::stale_plan();
         }
-        redact::value::before_execution(&session, &session.governance((*rte).relid));
+        let governance = session.governance((*rte).relid);
+        depends_on_statement |= governance.asks_query;
+        redact::value::before_execution(&session, &governance);
     }
     if depends_on_statement {
         gate::plan_used();

@@ -67,7 +67,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
     }
     let outcome = Outcome {
         concerned: true,
-        depends_on_statement: session.firing.asks_query,
+        depends_on_statement: gate::concerns(&session, query),
     };
     if frames::in_trusted_function() {
         let rewriter = Rewriter::new(session, query, true);
