@@ -206,6 +206,7 @@ pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize) {
     let wanted = level.unwrap_or_else(|| settings::LEVEL.get()) != Level::Off && settings::REWRITTEN.get();
     let rewritten = wanted.then(|| text_of(query)).flatten();
     let rewritten = rewritten.map(|text| literals::shorten(&text, collected.masked));
+    let masked = collected.masked;
     let description = Description::Plan(collected.describe(session, rewritten));
     let Ok(json) = serde_json::to_string(&description) else {
         return;
@@ -216,7 +217,8 @@ pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize) {
         Some(Level::Denied) => 'd',
         Some(Level::All) => 'a',
     };
-    let text = format!("{MARK}{} {level} {json}", next_number());
+    let masked = if masked { 'm' } else { '-' };
+    let text = format!("{MARK}{} {level}{masked} {json}", next_number());
     PLANNING.with_borrow_mut(|planning| {
         planning.retain(|(other, _)| *other < place);
         planning.push((place, text));
@@ -253,6 +255,8 @@ pub(super) struct Carried<'a> {
     pub(super) number: u64,
     /// What is recorded, when something else than the setting decides.
     pub(super) level: Option<Level>,
+    /// Whether the statement uses a masked column.
+    pub(super) masked: bool,
     /// The description.
     pub(super) json: &'a [u8],
 }
@@ -280,7 +284,8 @@ pub(super) unsafe fn carried<'a>(plan: *mut PlannedStmt) -> Option<Carried<'a>> 
         return Some(Carried {
             number,
             level,
-            json: rest.get(space + 3..)?,
+            masked: *rest.get(space + 2)? == b'm',
+            json: rest.get(space + 4..)?,
         });
     }
     None
@@ -322,6 +327,7 @@ impl Collected {
                 version: policy.version,
                 effect: applied.effect.as_str().to_owned(),
                 column: applied.attno.and_then(|attno| column_name(governance, attno)),
+                decision: policy.decision_function.map(|_| decision(applied.effect).to_owned()),
             });
         }
     }
@@ -349,7 +355,6 @@ impl Collected {
                 .collect(),
             relations: self.relations,
             policies: self.policies.into_iter().collect(),
-            masked: self.masked,
         }
     }
 }
@@ -413,6 +418,15 @@ unsafe fn access(query: *mut Query, target: bool) -> &'static str {
         CmdType::CMD_DELETE => "delete",
         CmdType::CMD_MERGE => "merge",
         _ => "select",
+    }
+}
+
+/// What a decision function said about a policy with that effect. One that it kept from firing has no effect, except to
+/// restrict without letting anything through.
+fn decision(effect: Effect) -> &'static str {
+    match effect {
+        Effect::RowsWithheld | Effect::ColumnsWithheld => "did not fire",
+        _ => "fired",
     }
 }
 

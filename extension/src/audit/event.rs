@@ -52,9 +52,6 @@ pub(crate) struct PlanDescription {
     pub(crate) relations: Vec<Touched>,
     /// What the policies did.
     pub(crate) policies: Vec<Applied>,
-    /// Whether a masked column was used.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) masked: bool,
 }
 
 /// A governed relation.
@@ -87,6 +84,9 @@ pub(crate) struct Applied {
     /// The column that it did it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) column: Option<String>,
+    /// What its decision function said, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) decision: Option<String>,
 }
 
 /// A description in the spool.

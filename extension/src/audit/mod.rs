@@ -11,16 +11,18 @@ pub(crate) mod collect;
 mod display;
 pub(crate) mod event;
 mod literals;
+mod open;
 pub(crate) mod overrides;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod spool;
 pub(crate) mod statement;
+mod text;
+mod top;
 pub(crate) mod who;
 pub(crate) mod worker;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -32,14 +34,10 @@ use crate::catalog::Session;
 use crate::catalog::governance::Governance;
 use crate::pg::nodes;
 
-/// How many texts of statements a session keeps in mind, so as not to write them again.
-const STATEMENTS: usize = 256;
-
 /// Who must not see what: tables, and columns of tables.
 type HiddenNames = (Session, Vec<Oid>, Vec<(Oid, Vec<i16>)>);
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<Vec<u8>, u64>> = RefCell::default();
     /// The names that a statement must not use, while it is analysed without them.
     static HIDDEN: RefCell<Option<HiddenNames>> = const { RefCell::new(None) };
 }
@@ -49,21 +47,6 @@ pub(crate) fn init() {
     shared::init();
     statement::init();
     worker::init();
-}
-
-/// The number of a statement's description in this session.
-fn statement_number(description: &[u8]) -> u64 {
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(number) = known.get(description) {
-            return *number;
-        }
-        if known.len() >= STATEMENTS {
-            known.clear();
-        }
-        let number = collect::next_number();
-        known.insert(description.to_vec(), number);
-        number
-    })
 }
 
 /// Counts an event that is lost, and says so in the log, once until events can be written again.

@@ -35,22 +35,3 @@ impl Overrides {
         own.or_else(|| roles.iter().filter_map(|role| self.roles.get(role)).max().copied())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_records_most_wins_among_equals() {
-        let overrides: Overrides = serde_json::from_str(
-            r#"{"policies": {"p": "denied", "q": "all"}, "users": {"alice": "off"}, "roles": {"r": "denied", "s": "off"}}"#,
-        )
-        .unwrap();
-        assert_eq!(overrides.of_policies(["p", "q", "x"].into_iter()), Some(Level::All));
-        assert_eq!(overrides.of_policies(["x"].into_iter()), None);
-        let roles = ["r".to_owned(), "s".to_owned()];
-        assert_eq!(overrides.of_subject("alice", &roles), Some(Level::Off));
-        assert_eq!(overrides.of_subject("bob", &roles), Some(Level::Denied));
-        assert_eq!(overrides.of_subject("bob", &[]), None);
-    }
-}

@@ -7,7 +7,7 @@ use pgrx::pg_sys::{self, Oid};
 
 use super::collect;
 use super::event::{Description, SessionDescription};
-use crate::pg::{self, nodes};
+use crate::pg::{self, leaf, nodes};
 
 /// PostgreSQL counts from 2000, everybody else from 1970: `POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE` days.
 const EPOCH_DIFFERENCE: i64 = 10_957 * 86_400 * 1_000_000;
@@ -24,8 +24,7 @@ pub(crate) fn postgres(micros: i64) -> pg_sys::TimestampTz {
 
 /// The clock, in microseconds since 1970.
 pub(crate) fn now() -> i64 {
-    // SAFETY: reads the clock.
-    unix(unsafe { pg_sys::GetCurrentTimestamp() })
+    unix(leaf::GetCurrentTimestamp())
 }
 
 struct Known {

@@ -18,6 +18,10 @@ unsafe extern "C-unwind" {
     pub(crate) safe fn GetCurrentTransactionNestLevel() -> c_int;
     /// When the client's message came in. Reads a variable.
     pub(crate) safe fn GetCurrentStatementStartTimestamp() -> TimestampTz;
+    /// Whether the client has begun a transaction itself. Reads a variable.
+    pub(crate) safe fn IsTransactionBlock() -> bool;
+    /// The clock. Asks the operating system.
+    pub(crate) safe fn GetCurrentTimestamp() -> TimestampTz;
     /// Whether catalogs can be read. Reads a variable.
     pub(crate) safe fn IsTransactionState() -> bool;
     /// The query inside a utility statement, NULL when there is none. Looks at nodes.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use postgres::Client;
@@ -14,9 +15,10 @@ type Fault = (&'static str, fn(&Server) -> Outcome);
 
 /// Every fault in turn.
 pub fn all(server: &Server) -> Outcome {
-    let faults: [Fault; 7] = [
+    let faults: [Fault; 8] = [
         ("the spool is full and statements wait", full_and_blocked),
         ("the spool is full and events are dropped", full_and_dropped),
+        ("the spool cannot be written", unwritable),
         ("a file of the spool is damaged", damaged),
         ("a file is another server's", foreign),
         ("a file was moved and not removed", moved_and_left),
@@ -172,6 +174,35 @@ fn full_and_dropped(server: &Server) -> Outcome {
         &[("audit_spool_size", "256MB"), ("audit_overflow", "block")],
     )?;
     expect("recorded and dropped", recorded + dropped, 60)
+}
+
+/// No file can be made, as on a disk that is full.
+fn unwritable(server: &Server) -> Outcome {
+    let mut admin = server.connect("postgres", "crash")?;
+    configure(&mut admin, &[("audit_block_timeout", "200ms")])?;
+    flush(&mut admin)?;
+    let folder = server.spool(&mut admin, "crash")?;
+    let allow = |mode| std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode));
+    server.stop("fast")?;
+    allow(0o500)?;
+    server.start()?;
+    let mut user = server.connect("crash_user", "crash")?;
+    let refused = user.batch_execute("select id from accounts where id = 2 /* unwritable */");
+    let code = refused
+        .err()
+        .and_then(|error| error.as_db_error().map(|error| error.code().code().to_owned()));
+    allow(0o700)?;
+    if code.as_deref() != Some("53100") {
+        return Err(format!("the statement ended with {code:?}").into());
+    }
+    user.batch_execute("select id from accounts where id = 2 /* writable */")?;
+    let mut admin = server.wait_until_it_runs()?;
+    flush(&mut admin)?;
+    expect(
+        "written",
+        count(&mut admin, "original_query like '%/* writable */%'")?,
+        1,
+    )
 }
 
 /// Some bytes in the middle of a file are not what was written.

@@ -4,6 +4,8 @@
 //! it saw it; what a client lost sight of at most once; and nothing else may be there.
 
 mod clients;
+#[cfg(test)]
+mod extension;
 mod faults;
 mod server;
 

@@ -137,23 +137,3 @@ pub(crate) fn put_aside(name: Name, database: u32, reason: &str) -> io::Result<P
     fs::rename(name.path(database), &to)?;
     Ok(to)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_back() {
-        for name in [
-            Name { epoch: 0, segment: 1 },
-            Name { epoch: -1, segment: 7 },
-            Name {
-                epoch: i64::MAX,
-                segment: u32::MAX,
-            },
-        ] {
-            assert_eq!(Name::parse(&name.to_string()), Some(name));
-        }
-        assert_eq!(Name::parse(SET_ASIDE), None);
-    }
-}

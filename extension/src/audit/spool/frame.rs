@@ -1,4 +1,5 @@
-//! The format of spool files: a header, then frames with length and checksum.
+//! The format of spool files: a header, then frames with length and checksum. Without anything of PostgreSQL's, so that its unit
+//! tests can run (`pg_regress/crash`).
 //!
 //! Invariant: a frame is either read back exactly as it was written, or recognised as torn or damaged.
 

@@ -78,20 +78,25 @@ unsafe fn prepare_signals() {
     pg_sys::BackgroundWorkerUnblockSignals();
 }
 
-/// Waits for being woken, and takes interrupts and changes of the configuration.
-fn pause(time: Duration) {
+/// Waits for being woken, and takes interrupts and changes of the configuration; returns whether there were any of those.
+fn pause(time: Duration) -> bool {
     // SAFETY: waits on the process's own latch as PostgreSQL does.
     unsafe {
         let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
         let milliseconds = time.as_millis().max(1) as std::ffi::c_long;
         pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
         pg_sys::ResetLatch(pg_sys::MyLatch);
-        if pg_sys::ConfigReloadPending != 0 {
+    }
+    check_for_interrupts!();
+    // SAFETY: as PostgreSQL's own processes do between statements.
+    unsafe {
+        let changed = pg_sys::ConfigReloadPending != 0;
+        if changed {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         }
+        changed
     }
-    check_for_interrupts!();
 }
 
 fn interval() -> Duration {
@@ -126,7 +131,10 @@ pub unsafe extern "C-unwind" fn betweenrows_audit_launcher(_arg: pg_sys::Datum) 
         for (_, place) in shared::places() {
             wait = wait.min(look_after(place, &mut kept, &mut gone));
         }
-        pause(wait);
+        if pause(wait) {
+            // How long partitions are kept may have changed.
+            kept.clear();
+        }
     }
 }
 
@@ -301,13 +309,16 @@ unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {
     shared::wake_launcher();
 }
 
-/// Runs something in a transaction of its own.
-fn transaction<T>(f: impl FnOnce(&mut SpiClient) -> WorkerResult<T>) -> WorkerResult<T> {
+/// Runs something in a transaction of its own, as a whole or not at all: a failure ends the process.
+fn transaction<T>(f: impl FnOnce(&mut SpiClient) -> WorkerResult<T>) -> T {
     let f = std::cell::Cell::new(Some(f));
     let f = std::panic::AssertUnwindSafe(&f);
     BackgroundWorker::transaction(move || {
         let f = f.take().expect("called once");
-        Spi::connect_mut(f)
+        match Spi::connect_mut(f) {
+            Ok(value) => value,
+            Err(error) => error!("betweenrows: audit events could not be moved: {error}"),
+        }
     })
 }
 
@@ -323,7 +334,7 @@ fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> 
             table::load(client, &mut reader, &directory::files(database))?;
         }
         Ok(installed)
-    })?;
+    });
     if !installed {
         // Dropped for now, or for good: events wait for it to come back.
         place.wanted.store(false, Relaxed);
@@ -338,7 +349,7 @@ fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> 
         place.rounds.fetch_add(1, Release);
         // After events were moved: these must not wait for partitions.
         if kept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING) {
-            keep_house(database)?;
+            keep_house(database);
             kept = Some(Instant::now());
         }
         if moved {
@@ -348,7 +359,9 @@ fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> 
         if !wanted && (interval() > SHORT || (!moved && last.elapsed() >= interval())) {
             return Ok(());
         }
-        pause(interval());
+        if pause(interval()) {
+            kept = None;
+        }
     }
 }
 
@@ -364,16 +377,22 @@ fn round(database: u32, index: usize, place: &Place, reader: &mut Reader) -> Wor
             batch.rows.is_empty() && batch.positions.is_empty() && batch.done.is_empty() && batch.aside.is_empty();
         if !empty {
             any = true;
-            transaction(|client| table::store(client, reader, &batch))?;
+            transaction(|client| table::store(client, reader, &batch));
             for name in &batch.done {
-                fs::remove_file(name.path(database))?;
+                if let Err(error) = fs::remove_file(name.path(database)) {
+                    return Err(format!("audit spool file \"{name}\" could not be removed: {error}").into());
+                }
             }
             for (name, reason) in &batch.aside {
-                let to = directory::put_aside(*name, database, reason)?;
-                log!("betweenrows: audit spool file set aside as \"{}\"", to.display());
+                match directory::put_aside(*name, database, reason) {
+                    Ok(to) => log!("betweenrows: audit spool file set aside as \"{}\"", to.display()),
+                    Err(error) => {
+                        return Err(format!("audit spool file \"{name}\" could not be set aside: {error}").into());
+                    }
+                }
             }
             if !batch.done.is_empty() || !batch.aside.is_empty() {
-                transaction(|client| table::forget(client, &directory::files(database)))?;
+                transaction(|client| table::forget(client, &directory::files(database)));
             }
         }
         let now = who::now();
@@ -403,19 +422,23 @@ fn round(database: u32, index: usize, place: &Place, reader: &mut Reader) -> Wor
 }
 
 /// Makes partitions ahead and drops old ones.
-fn keep_house(database: u32) -> WorkerResult<()> {
+fn keep_house(database: u32) {
     let expired = transaction(|client| {
         retention::make_ahead(client)?;
         retention::expired(client)
-    })?;
+    });
     // SAFETY: inside the transaction that the lookup needs.
-    let name = transaction(|_| Ok(unsafe { nodes::string(pg_sys::get_database_name(Oid::from(database))) }))?;
+    let name = transaction(|_| Ok(unsafe { nodes::string(pg_sys::get_database_name(Oid::from(database))) }));
     for partition in expired {
-        if transaction(|client| retention::drop_partition(client, &partition, &name))? {
-            log!("betweenrows: dropped partition \"{partition}\", which is older than betweenrows.audit_retention");
-        } else {
-            log!("betweenrows: partition \"{partition}\" is kept for now: somebody reads betweenrows.query_audit");
+        match transaction(|client| retention::drop_partition(client, &partition, &name)) {
+            Ok(true) => {
+                log!("betweenrows: dropped partition \"{partition}\", which is older than betweenrows.audit_retention")
+            }
+            Ok(false) => {
+                log!("betweenrows: partition \"{partition}\" is kept for now: somebody reads betweenrows.query_audit")
+            }
+            // Events are moved all the same.
+            Err(error) => log!("betweenrows: partition \"{partition}\" is kept, it could not be exported: {error}"),
         }
     }
-    Ok(())
 }

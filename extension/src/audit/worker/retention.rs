@@ -1,5 +1,6 @@
 //! Partitions of `query_audit`: made ahead, exported and dropped when they are old.
 
+use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -101,8 +102,13 @@ pub(super) fn expired(client: &SpiClient) -> WorkerResult<Vec<String>> {
 }
 
 /// Drops a partition, after its export if there is to be one; false when somebody is reading. Waiting for them would keep
-/// events from being moved, and everybody else from reading.
-pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str) -> WorkerResult<bool> {
+/// events from being moved, and everybody else from reading. The inner error says why the export failed, and nothing was
+/// dropped.
+pub(super) fn drop_partition(
+    client: &mut SpiClient,
+    name: &str,
+    database: &str,
+) -> WorkerResult<Result<bool, Box<dyn Error>>> {
     let directory = settings::EXPORT_DIRECTORY.get();
     let directory = directory
         .as_deref()
@@ -111,7 +117,9 @@ pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str)
     if !directory.is_empty() {
         // Nobody adds rows between the export and the drop.
         client.update(&format!("lock table betweenrows.{name} in share mode"), None, &[])?;
-        export(client, name, database, Path::new(&directory))?;
+        if let Err(error) = export(client, name, database, Path::new(&directory)) {
+            return Ok(Err(error));
+        }
     }
     for table in ["query_audit", name] {
         let oid = "select pg_catalog.to_regclass('betweenrows.' || $1)::oid";
@@ -119,7 +127,7 @@ pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str)
         let mode = pg_sys::AccessExclusiveLock as i32;
         // SAFETY: inside a transaction, which keeps the lock.
         if !oid.is_some_and(|oid| unsafe { pg_sys::ConditionalLockRelationOid(oid, mode) }) {
-            return Ok(false);
+            return Ok(Ok(false));
         }
     }
     client.update(&format!("drop table betweenrows.{name}"), None, &[])?;
@@ -128,7 +136,7 @@ pub(super) fn drop_partition(client: &mut SpiClient, name: &str, database: &str)
         None,
         &[name.into()],
     )?;
-    Ok(true)
+    Ok(Ok(true))
 }
 
 /// Writes a partition to a file, which gets its name when it is complete and on disk.

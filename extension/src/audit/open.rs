@@ -1,0 +1,366 @@
+//! The events of this session that are open: how they begin and end in the spool.
+//!
+//! Invariant: the first thing that a statement does with something governed is to put its beginning into the spool, or it is
+//! refused. An error here never takes the place of a statement's own.
+
+use std::cell::{Cell, RefCell};
+use std::time::Instant;
+
+use pgrx::pg_sys;
+
+use super::event::{Finish, Start, Status, Touch};
+use super::settings::{self, Level, Overflow};
+use super::spool::frame::Kind;
+use super::spool::{self, Described, Failure};
+use super::top::{self, Numbered, Owner};
+use super::who;
+use crate::guard::frames;
+use crate::pg::leaf;
+
+/// An error's code and message.
+pub(super) type Error = (String, String);
+
+/// A statement of the client that has come to something governed.
+pub(super) struct Open {
+    /// What runs it.
+    pub(super) owner: Owner,
+    /// The client's message.
+    pub(super) message: i64,
+    /// How deeply subtransactions were nested when it began.
+    pub(super) nest_level: i32,
+    /// A policy refused it or a part of it.
+    pub(super) denied: Option<Error>,
+    /// Rows sent or changed.
+    pub(super) rows: Option<u64>,
+    /// How long it was executed, milliseconds.
+    pub(super) execution: Option<f64>,
+    /// When it was opened.
+    pub(super) since: Instant,
+    /// When it ended, while its transaction has not.
+    pub(super) ended: Option<i64>,
+    number: u64,
+    plans: Vec<u64>,
+    /// Descriptions of plans that are kept until it is known that the event is recorded.
+    held: Vec<(u64, Vec<u8>)>,
+    start: Start,
+    session: Numbered,
+    statement: Numbered,
+    /// Whether its beginning is in the spool.
+    written: bool,
+    /// Whether its beginning was lost, which was counted.
+    lost: bool,
+    /// Whether only a refusal makes it an event.
+    only_denied: bool,
+}
+
+/// Something that a statement has come to.
+#[derive(Clone, Copy)]
+pub(super) struct Plan<'a> {
+    /// The number of its description.
+    pub(super) number: u64,
+    /// The description.
+    pub(super) json: &'a [u8],
+    /// Whether a masked column is used.
+    pub(super) masked: bool,
+    /// The statement's parameters.
+    pub(super) params: pg_sys::ParamListInfo,
+}
+
+thread_local! {
+    static OPEN: RefCell<Vec<Open>> = const { RefCell::new(Vec::new()) };
+    static ANY: Cell<bool> = const { Cell::new(false) };
+    static PLANNING: Cell<(i64, f64)> = const { Cell::new((0, 0.0)) };
+    static EVENTS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The client's message, by when it came in.
+pub(super) fn message() -> i64 {
+    leaf::GetCurrentStatementStartTimestamp()
+}
+
+/// Whether there are any.
+pub(crate) fn any() -> bool {
+    ANY.get()
+}
+
+/// Whether one of them is that of this owner and goes on.
+pub(super) fn is_open(owner: Owner) -> bool {
+    any() && OPEN.with_borrow(|all| all.iter().any(|open| open.owner == owner && open.ended.is_none()))
+}
+
+/// Does something to the one of this owner that goes on.
+pub(super) fn change<R>(owner: Owner, how: impl FnOnce(&mut Open) -> R) -> Option<R> {
+    OPEN.with_borrow_mut(|all| {
+        all.iter_mut()
+            .find(|open| open.owner == owner && open.ended.is_none())
+            .map(how)
+    })
+}
+
+/// A governed statement was planned, in this time.
+pub(crate) fn planned(milliseconds: f64) {
+    let (known, so_far) = PLANNING.get();
+    let now = message();
+    let before = if known == now { so_far } else { 0.0 };
+    PLANNING.set((now, before + milliseconds));
+}
+
+/// The statement has come to a plan. Raises an error when that cannot be recorded and has to be.
+pub(super) fn touch(owner: Owner, level: Level, plan: Plan) {
+    if level == Level::Off {
+        return;
+    }
+    let only_denied = level == Level::Denied;
+    adopt(owner);
+    let known = change(owner, |open| {
+        if open.plans.contains(&plan.number) {
+            return None;
+        }
+        open.plans.push(plan.number);
+        open.only_denied &= only_denied;
+        if !open.written && (open.only_denied || open.lost) {
+            open.held.push((plan.number, plan.json.to_vec()));
+        }
+        Some((open.number, open.written, open.only_denied || open.lost))
+    });
+    match known {
+        Some(None | Some((_, false, true))) => {}
+        Some(Some((number, true, _))) => {
+            let body = serde_json::to_vec(&Touch { plan: plan.number }).unwrap_or_default();
+            while let Err(failure) = spool::append(&[(plan.number, plan.json)], &[(Kind::Touch, number, &body)], false)
+            {
+                if !wait_or_refuse(failure) {
+                    return;
+                }
+            }
+        }
+        Some(Some((_, false, false))) => begin(owner, plan),
+        None => {
+            open(owner, plan, only_denied);
+            if !only_denied {
+                begin(owner, plan);
+            }
+        }
+    }
+}
+
+/// What was recorded while the statement was planned belongs to whatever runs it.
+fn adopt(owner: Owner) {
+    if !any() || owner == Owner::Pending {
+        return;
+    }
+    let message = message();
+    OPEN.with_borrow_mut(|all| {
+        let mut pending = all
+            .iter_mut()
+            .filter(|open| open.owner == Owner::Pending && open.message == message && open.ended.is_none());
+        if let Some(open) = pending.next() {
+            open.owner = owner;
+        }
+    });
+}
+
+/// Opens an event; one that only a refusal makes one keeps what it is about until then.
+fn open(owner: Owner, plan: Plan, only_denied: bool) {
+    let (planned, planning) = PLANNING.replace((0, 0.0));
+    let message = message();
+    let parameters = if settings::PARAMETERS.get() {
+        // SAFETY: the parameters are those of the plan that is started.
+        unsafe { who::parameters(plan.params) }
+    } else {
+        None
+    };
+    let session = who::session();
+    // SAFETY: the statement is running.
+    let statement = unsafe { top::get().describe(plan.number, plan.masked) };
+    EVENTS.set(EVENTS.get() + 1);
+    let open = Open {
+        owner,
+        message,
+        nest_level: leaf::GetCurrentTransactionNestLevel(),
+        denied: None,
+        rows: None,
+        execution: None,
+        since: Instant::now(),
+        ended: None,
+        number: EVENTS.get(),
+        plans: vec![plan.number],
+        held: if only_denied {
+            vec![(plan.number, plan.json.to_vec())]
+        } else {
+            Vec::new()
+        },
+        start: Start {
+            at: who::unix(message),
+            session: session.0,
+            statement: statement.0,
+            plan: plan.number,
+            planning: (planned == message).then_some(planning),
+            parameters,
+        },
+        session,
+        statement,
+        written: false,
+        lost: false,
+        only_denied,
+    };
+    OPEN.with_borrow_mut(|all| all.push(open));
+    ANY.set(true);
+}
+
+/// Writes the beginning of an event, or refuses the statement.
+fn begin(owner: Owner, plan: Plan) {
+    while let Some(Err(failure)) = change(owner, |open| open.write(Some(plan), None, false)) {
+        let keep = || change(owner, |open| open.held.push((plan.number, plan.json.to_vec())));
+        if settings::OVERFLOW.get() == Overflow::Block && !super::wait_for_room() {
+            // The refusal itself is recorded where there is room for that.
+            keep();
+            refuse(failure);
+        }
+        if settings::OVERFLOW.get() == Overflow::Drop {
+            super::count_dropped(failure);
+            change(owner, |open| open.lost = true);
+            return;
+        }
+    }
+}
+
+/// What becomes of a statement whose event cannot be written: true to try again, false when the event is lost and counted; an
+/// error when it must not run.
+fn wait_or_refuse(failure: Failure) -> bool {
+    if settings::OVERFLOW.get() == Overflow::Drop {
+        super::count_dropped(failure);
+        return false;
+    }
+    if !super::wait_for_room() {
+        refuse(failure);
+    }
+    true
+}
+
+fn refuse(failure: Failure) -> ! {
+    match failure {
+        Failure::Full => crate::errors::audit_full(),
+        Failure::NoPlace => crate::errors::audit_unavailable("there are too many databases with a spool"),
+        Failure::System(error) => {
+            crate::errors::audit_unavailable(&std::io::Error::from_raw_os_error(error).to_string())
+        }
+    }
+}
+
+/// A policy refuses the statement, or a part of it, for what the plan describes.
+pub(super) fn attempted(owner: Owner, plan: Plan) {
+    adopt(owner);
+    let known = change(owner, |open| {
+        open.plans.push(plan.number);
+        if !open.written {
+            open.held.push((plan.number, plan.json.to_vec()));
+        }
+        (open.number, open.written)
+    });
+    match known {
+        None => open(owner, plan, true),
+        Some((number, true)) => {
+            let body = serde_json::to_vec(&Touch { plan: plan.number }).unwrap_or_default();
+            if let Err(failure) = spool::append(&[(plan.number, plan.json)], &[(Kind::Touch, number, &body)], true) {
+                super::count_dropped(failure);
+            }
+        }
+        Some((_, false)) => {}
+    }
+}
+
+/// The statement has ended well, unless its transaction fails with it.
+pub(super) fn complete(owner: Owner, how: impl FnOnce(&mut Open)) {
+    let certain = leaf::IsTransactionBlock();
+    OPEN.with_borrow_mut(|all| {
+        let found = all.iter().position(|open| open.owner == owner && open.ended.is_none());
+        let Some(found) = found else { return };
+        how(&mut all[found]);
+        all[found].ended = Some(who::now());
+        if certain {
+            all.swap_remove(found).finish(None);
+            ANY.set(!all.is_empty());
+        }
+    });
+}
+
+/// Ends the events that are chosen, each with its error. The event of a statement that goes on, like a procedure that commits,
+/// is left alone.
+pub(super) fn end(which: impl Fn(&Open) -> bool, error: impl Fn(&Open) -> Option<Error>) {
+    let running = (!frames::is_outermost()).then(|| top::get().owner);
+    OPEN.with_borrow_mut(|all| {
+        let mut at = 0;
+        while at < all.len() {
+            let open = &all[at];
+            if which(open) && !(open.ended.is_none() && Some(open.owner) == running) {
+                let open = all.remove(at);
+                let error = error(&open);
+                open.finish(error);
+            } else {
+                at += 1;
+            }
+        }
+        ANY.set(!all.is_empty());
+    });
+}
+
+impl Open {
+    /// Writes what is not written yet: the beginning, and the end if there is one.
+    fn write(&mut self, plan: Option<Plan>, end: Option<&Finish>, forced: bool) -> Result<(), Failure> {
+        let mut descriptions: Vec<Described> = Vec::with_capacity(4);
+        let mut bodies: Vec<(Kind, Vec<u8>)> = Vec::with_capacity(3);
+        if !self.written {
+            descriptions.push((self.session.0, &self.session.1));
+            descriptions.push((self.statement.0, &self.statement.1));
+            let held = self.held.iter().map(|(number, json)| (*number, json.as_slice()));
+            for (number, json) in held.chain(plan.map(|plan| (plan.number, plan.json))) {
+                descriptions.push((number, json));
+                if bodies.is_empty() {
+                    self.start.plan = number;
+                    bodies.push((Kind::Start, serde_json::to_vec(&self.start).unwrap_or_default()));
+                } else {
+                    bodies.push((
+                        Kind::Touch,
+                        serde_json::to_vec(&Touch { plan: number }).unwrap_or_default(),
+                    ));
+                }
+            }
+        }
+        if let Some(end) = end {
+            bodies.push((Kind::Finish, serde_json::to_vec(end).unwrap_or_default()));
+        }
+        let frames: Vec<(Kind, u64, &[u8])> = bodies
+            .iter()
+            .map(|(kind, body)| (*kind, self.number, body.as_slice()))
+            .collect();
+        spool::append(&descriptions, &frames, forced)?;
+        self.written = true;
+        self.held.clear();
+        Ok(())
+    }
+
+    /// Records the end. Raises nothing: the statement has ended, or another error is on its way.
+    fn finish(mut self, error: Option<Error>) {
+        let (status, error) = match (self.denied.take(), error) {
+            (Some(denied), _) => (Status::Denied, Some(denied)),
+            (None, Some(error)) => (Status::Error, Some(error)),
+            (None, None) => (Status::Success, None),
+        };
+        if self.lost || (self.only_denied && status != Status::Denied) {
+            return;
+        }
+        let (sqlstate, message) = error.unzip();
+        let finish = Finish {
+            at: self.ended.unwrap_or_else(who::now),
+            status,
+            sqlstate,
+            message,
+            rows: self.rows,
+            execution: self.execution,
+        };
+        if let Err(failure) = self.write(None, Some(&finish), true) {
+            super::count_dropped(failure);
+        }
+    }
+}
