@@ -1,6 +1,7 @@
 //! The extended protocol, as drivers speak it: what psql's regression tests cannot ask. Each check runs in a world of its own
 //! and says what it expected; usage: `driver SOCKET-DIRECTORY PORT`.
 
+mod decisions;
 mod pipeline;
 mod portals;
 mod statements;
@@ -17,7 +18,14 @@ fn main() -> ExitCode {
         eprintln!("usage: driver SOCKET-DIRECTORY PORT");
         return ExitCode::from(2);
     };
-    let checks: Vec<(&str, Check)> = [statements::CHECKS, portals::CHECKS, values::CHECKS, pipeline::CHECKS].concat();
+    let checks: Vec<(&str, Check)> = [
+        statements::CHECKS,
+        portals::CHECKS,
+        values::CHECKS,
+        pipeline::CHECKS,
+        decisions::CHECKS,
+    ]
+    .concat();
     let mut failed = 0;
     for (name, check) in &checks {
         let result = World::create(&socket, port).and_then(|world| check(&world));
