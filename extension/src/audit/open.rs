@@ -4,6 +4,8 @@
 //! refused. An error here never takes the place of a statement's own.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use pgrx::pg_sys;
@@ -16,6 +18,10 @@ use super::top::{self, Numbered, Owner};
 use super::who;
 use crate::guard::frames;
 use crate::pg::leaf;
+
+/// How many descriptions are kept of a statement that only a refusal makes an event: one that plans thousands of statements
+/// dynamically must not fill the memory.
+const HELD: usize = 1000;
 
 /// An error's code and message.
 pub(super) type Error = (String, String);
@@ -39,7 +45,9 @@ pub(super) struct Open {
     /// When it ended, while its transaction has not.
     pub(super) ended: Option<i64>,
     number: u64,
-    plans: Vec<u64>,
+    /// What it has come to after the plan that began it: keyed hashes of descriptions. Statements that are planned anew each
+    /// time, as EXECUTE in a loop does, mostly have one that is known.
+    seen: HashSet<u64>,
     /// Descriptions of plans that are kept until it is known that the event is recorded.
     held: Vec<(u64, Vec<u8>)>,
     start: Start,
@@ -71,6 +79,8 @@ thread_local! {
     static ANY: Cell<bool> = const { Cell::new(false) };
     static PLANNING: Cell<(i64, f64)> = const { Cell::new((0, 0.0)) };
     static EVENTS: Cell<u64> = const { Cell::new(0) };
+    /// A key of this process, so that nobody can look for descriptions with the same hash.
+    static HASH: RandomState = RandomState::new();
 }
 
 /// The client's message, by when it came in.
@@ -113,13 +123,12 @@ pub(super) fn touch(owner: Owner, level: Level, plan: Plan) {
     let only_denied = level == Level::Denied;
     adopt(owner);
     let known = change(owner, |open| {
-        if open.plans.contains(&plan.number) {
+        if plan.number == open.start.plan || !open.seen.insert(plan.hash()) {
             return None;
         }
-        open.plans.push(plan.number);
         open.only_denied &= only_denied;
         if !open.written && (open.only_denied || open.lost) {
-            open.held.push((plan.number, plan.json.to_vec()));
+            open.hold(plan);
         }
         Some((open.number, open.written, open.only_denied || open.lost))
     });
@@ -184,7 +193,7 @@ fn open(owner: Owner, plan: Plan, only_denied: bool) {
         since: Instant::now(),
         ended: None,
         number: EVENTS.get(),
-        plans: vec![plan.number],
+        seen: HashSet::new(),
         held: if only_denied {
             vec![(plan.number, plan.json.to_vec())]
         } else {
@@ -211,7 +220,7 @@ fn open(owner: Owner, plan: Plan, only_denied: bool) {
 /// Writes the beginning of an event, or refuses the statement.
 fn begin(owner: Owner, plan: Plan) {
     while let Some(Err(failure)) = change(owner, |open| open.write(Some(plan), None, false)) {
-        let keep = || change(owner, |open| open.held.push((plan.number, plan.json.to_vec())));
+        let keep = || change(owner, |open| open.hold(plan));
         if settings::OVERFLOW.get() == Overflow::Block && !super::wait_for_room() {
             // The refusal itself is recorded where there is room for that.
             keep();
@@ -252,9 +261,8 @@ fn refuse(failure: Failure) -> ! {
 pub(super) fn attempted(owner: Owner, plan: Plan) {
     adopt(owner);
     let known = change(owner, |open| {
-        open.plans.push(plan.number);
         if !open.written {
-            open.held.push((plan.number, plan.json.to_vec()));
+            open.hold(plan);
         }
         (open.number, open.written)
     });
@@ -305,7 +313,20 @@ pub(super) fn end(which: impl Fn(&Open) -> bool, error: impl Fn(&Open) -> Option
     });
 }
 
+impl Plan<'_> {
+    fn hash(&self) -> u64 {
+        HASH.with(|key| key.hash_one(self.json))
+    }
+}
+
 impl Open {
+    /// Keeps what the event is about until it is known that it is recorded.
+    fn hold(&mut self, plan: Plan) {
+        if self.held.len() < HELD {
+            self.held.push((plan.number, plan.json.to_vec()));
+        }
+    }
+
     /// Writes what is not written yet: the beginning, and the end if there is one.
     fn write(&mut self, plan: Option<Plan>, end: Option<&Finish>, forced: bool) -> Result<(), Failure> {
         let mut descriptions: Vec<Described> = Vec::with_capacity(4);
