@@ -7,7 +7,7 @@ use crate::harness::Api;
 /// Regenerate with `make daemon-generated`.
 #[test]
 fn the_description_in_the_repository_is_of_this_api() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    let path = "../docs/openapi.json";
     let kept = std::fs::read_to_string(path).expect("docs/openapi.json");
     let current = betweenrowsd::api::openapi().to_pretty_json().unwrap();
     assert!(

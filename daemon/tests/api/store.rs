@@ -44,7 +44,7 @@ async fn the_queries_fit_the_schema() {
     let pool = store::connect(options).await.unwrap();
     MIGRATOR.run(&pool).await.unwrap();
     let mut checked = 0;
-    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx")).unwrap() {
+    for file in std::fs::read_dir(".sqlx").unwrap() {
         let path = file.unwrap().path();
         let kept: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let query = kept["query"].as_str().unwrap();
