@@ -188,6 +188,22 @@ comment on table betweenrows.policy_assignments is
     'whom a policy applies to: a user, a role, or everyone when neither is named';
 comment on column betweenrows.policy_assignments.priority is 'the lower number wins';
 
+create table betweenrows.access_grants (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    user_id uuid references betweenrows.users,
+    role_id uuid references betweenrows.roles,
+    grantee uuid not null unique
+        generated always as (coalesce(user_id, role_id, '00000000-0000-0000-0000-000000000000')) stored,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    check (user_id is null or role_id is null)
+);
+create index on betweenrows.access_grants (user_id) where user_id is not null;
+create index on betweenrows.access_grants (role_id) where role_id is not null;
+comment on table betweenrows.access_grants is
+    'who may use the database where a grant is required: a user, a role, or everyone when neither is named';
+comment on column betweenrows.access_grants.grantee is 'what the grants that may reach a subject are looked up by';
+
 create table betweenrows.exempt_roles (
     id uuid primary key default pg_catalog.gen_random_uuid(),
     rolename text collate "C" not null unique check (octet_length(rolename) between 1 and 63),
@@ -221,7 +237,7 @@ create table betweenrows.settings (
     updated_at timestamptz not null default now()
 );
 comment on table betweenrows.settings is
-    'settings of this database; access_mode is "open" (the default when absent) or "policy_required"';
+    'settings of this database: access_mode, require_access_grant, catalog (the allowlist), audit; absent ones are open';
 
 create table betweenrows.admin_audit (
     id bigint generated always as identity primary key,
@@ -400,8 +416,8 @@ declare
     relation text;
 begin
     foreach relation in array array['roles', 'role_members', 'role_parents', 'attribute_definitions',
-                                    'decision_functions', 'policies', 'policy_assignments', 'exempt_roles',
-                                    'trusted_objects', 'settings'] loop
+                                    'decision_functions', 'policies', 'policy_assignments', 'access_grants',
+                                    'exempt_roles', 'trusted_objects', 'settings'] loop
         execute pg_catalog.format('create trigger touch after insert or update or delete or truncate on betweenrows.%I '
             'for each statement execute function betweenrows.touch()', relation);
         execute pg_catalog.format('alter table betweenrows.%I enable always trigger touch', relation);
@@ -422,8 +438,8 @@ declare
     relation text;
 begin
     foreach relation in array array['users', 'roles', 'role_members', 'role_parents', 'attribute_definitions',
-                                    'decision_functions', 'policies', 'policy_versions', 'policy_assignments', 'exempt_roles', 'trusted_objects', 'settings',
-                                    'admin_audit', 'admin_audit_id_seq', 'query_audit_chain'] loop
+                                    'decision_functions', 'policies', 'policy_versions', 'policy_assignments',
+                                    'access_grants', 'exempt_roles', 'trusted_objects', 'settings', 'admin_audit', 'admin_audit_id_seq', 'query_audit_chain'] loop
         perform pg_catalog.pg_extension_config_dump(pg_catalog.format('betweenrows.%I', relation)::regclass, '');
     end loop;
 end
@@ -634,6 +650,34 @@ create function betweenrows.set_access_mode(mode text) returns void
 comment on function betweenrows.set_access_mode(text) is
     'open: ungoverned tables are as without betweenrows; policy_required: they do not exist for subjects';
 
+create function betweenrows.grant_access(to_user text default null, to_role text default null) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'grant_access_wrapper';
+comment on function betweenrows.grant_access(text, text) is
+    'lets a user, the members of a role or everyone use this database where a grant is required';
+
+create function betweenrows.revoke_access(to_user text default null, to_role text default null) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'revoke_access_wrapper';
+comment on function betweenrows.revoke_access(text, text) is 'ends the grant to a user, a role or everyone';
+
+create function betweenrows.require_access_grant(required boolean default true) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'require_access_grant_wrapper';
+comment on function betweenrows.require_access_grant(boolean) is
+    'shuts out all subjects without an access grant, ungoverned tables included, or ends that';
+
+create function betweenrows.set_catalog(document jsonb) returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'set_catalog_wrapper';
+comment on function betweenrows.set_catalog(jsonb) is
+    'the allowlist of schemas, tables and columns: whatever it does not name does not exist for subjects';
+
+create function betweenrows.clear_catalog() returns void
+    language c security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'clear_catalog_wrapper';
+comment on function betweenrows.clear_catalog() is 'removes the allowlist';
+
 create function betweenrows.exempt_role(role text, exempt boolean default true) returns void
     language c security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'exempt_role_wrapper';
@@ -745,7 +789,7 @@ grant execute on function betweenrows.whoami() to public;
 revoke all on function betweenrows.touch(), betweenrows.append_only() from betweenrows_admin;
 grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, betweenrows.role_parents,
     betweenrows.attribute_definitions, betweenrows.decision_functions, betweenrows.policies,
-    betweenrows.policy_versions, betweenrows.policy_assignments,
+    betweenrows.policy_versions, betweenrows.policy_assignments, betweenrows.access_grants,
     betweenrows.exempt_roles, betweenrows.trusted_objects, betweenrows.settings, betweenrows.admin_audit
     to betweenrows_admin;
 grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.admin_audit to betweenrows_auditor;

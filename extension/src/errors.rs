@@ -4,6 +4,9 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use policy::access::Standing;
+
+use crate::catalog::subject::Subject;
 
 /// As [`raise`], for an error that is a policy's doing: the audit hears of it.
 fn refuse(code: PgSqlErrorCode, message: impl Into<String>, hint: Option<&str>) -> ! {
@@ -47,13 +50,20 @@ pub(crate) fn foreign_function(name: &str) -> ! {
     )
 }
 
-/// The subject's account is switched off (42501).
-pub(crate) fn inactive_user() -> ! {
-    refuse(
-        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        "permission denied: this user is not active",
-        Some("Ask an administrator of betweenrows to activate the user."),
-    )
+/// The subject may not use the database (42501).
+pub(crate) fn shut_out(subject: &Subject) -> ! {
+    let (message, hint) = if subject.standing == Standing::WithoutGrant {
+        (
+            "permission denied: this user has no access to this database",
+            "Ask an administrator of betweenrows for an access grant.",
+        )
+    } else {
+        (
+            "permission denied: this user is not active",
+            "Ask an administrator of betweenrows to activate the user.",
+        )
+    };
+    refuse(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, Some(hint))
 }
 
 /// The subject has no value for an attribute that its definition requires (42501).

@@ -49,6 +49,8 @@ SELECT p.proname || '(' || n.args || ')' AS call, a.*
    AND NOT has_function_privilege('public', p.oid, 'EXECUTE')
    -- PostgreSQL itself lets nobody call those.
    AND 'internal'::regtype <> ALL (p.proargtypes)
+   -- Their arguments say for whom, and none means everyone.
+   AND p.proname NOT IN ('grant_access', 'revoke_access')
  ORDER BY p.proname COLLATE "C";
 
 SELECT call, a.* FROM unnest(ARRAY[

@@ -1,6 +1,6 @@
 //! What a subject may see of a relation.
 //!
-//! Invariants: a deny wins over everything; a policy that cannot be understood closes the relations it is about; a
+//! Invariants: a deny wins over everything; what a catalog allowlist does not select is hidden, whatever policies allow; a policy that cannot be understood closes the relations it is about; a
 //! `column_allow` or permissive filter that is assigned restricts even when it does not fire; the order in which
 //! policies and assignments are stored changes nothing.
 
@@ -9,6 +9,8 @@ mod effects;
 
 pub use applicable::{Applicable, applicable};
 pub use effects::{Applied, Effect};
+
+use std::collections::BTreeSet;
 
 use crate::model::{AccessMode, Definition, FilterMode, Policy, PolicyType, Target, Targets, check_targets};
 
@@ -23,9 +25,44 @@ pub struct Relation<'a> {
     pub ancestors: &'a [(String, String)],
     /// Names of its columns, dropped ones left out.
     pub columns: &'a [&'a str],
+    /// What the catalog allowlist selects of it; everything where there is none.
+    pub selection: Selection<'a>,
 }
 
-impl Relation<'_> {
+/// What a catalog allowlist selects of one relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection<'a> {
+    /// All of it, present and future.
+    Everything,
+    /// The relation with these columns, be there such columns or not.
+    Columns(&'a BTreeSet<String>),
+    /// Nothing: the relation is not selected.
+    Nothing,
+}
+
+impl Selection<'_> {
+    /// Whether it includes a column of that name.
+    pub fn includes(self, column: &str) -> bool {
+        match self {
+            Selection::Everything => true,
+            Selection::Columns(columns) => columns.contains(column),
+            Selection::Nothing => false,
+        }
+    }
+}
+
+impl<'a> Relation<'a> {
+    /// A relation of which nothing but the name is known, and that no catalog allowlist narrows.
+    pub fn named(schema: &'a str, name: &'a str) -> Self {
+        Relation {
+            schema,
+            name,
+            ancestors: &[],
+            columns: &[],
+            selection: Selection::Everything,
+        }
+    }
+
     /// Whether the policy is about this relation, whoever asks. A policy with unusable targets is about every one.
     pub fn is_governed_by(&self, policy: &Policy) -> bool {
         match &policy.targets {
@@ -53,8 +90,8 @@ pub enum TableAccess {
         /// The first policy that does.
         by: usize,
     },
-    /// It is hidden by default: no `column_allow` lets the subject see any of its columns. To be waived by the caller
-    /// when the relation is read with an exempt role's rights.
+    /// It is hidden by default: of its columns there is none that the catalog allowlist selects and that is allowed, where
+    /// a `column_allow` is needed. To be waived by the caller when the relation is read with an exempt role's rights.
     NotAllowed,
 }
 
@@ -71,7 +108,7 @@ pub enum ColumnAccess {
         /// The first policy that does.
         by: usize,
     },
-    /// It is hidden by default: no `column_allow` lists it. To be waived like [`TableAccess::NotAllowed`].
+    /// It is hidden by default: the catalog allowlist does not select it, or no `column_allow` lists it. To be waived like [`TableAccess::NotAllowed`].
     NotAllowed {
         /// The policy whose expression replaces the value once that is waived.
         mask: Option<usize>,
@@ -157,7 +194,7 @@ pub fn decide(mode: AccessMode, applicable: &[Applicable], relation: &Relation) 
             found.add(index, entry, relation);
         }
     }
-    found.conclude(mode)
+    found.conclude(mode, relation)
 }
 
 /// What was found while going through the policies.
@@ -251,29 +288,31 @@ impl Findings {
         }
     }
 
-    fn conclude(self, mode: AccessMode) -> Decision {
+    fn conclude(self, mode: AccessMode, relation: &Relation) -> Decision {
         let bounded = mode == AccessMode::PolicyRequired || self.allowing.is_some();
-        // A relation without columns is let through by any allowlist that fires: there is nothing to list.
-        let some_allowed = if self.columns.is_empty() {
-            self.allowing.as_ref().is_some_and(|firing| !firing.is_empty())
+        let shown =
+            |column: &ColumnFindings, name: &str| (!bounded || column.allowed) && relation.selection.includes(name);
+        let columns = || self.columns.iter().zip(relation.columns.iter().copied());
+        // A relation without columns is let through by any column_allow that fires: there is nothing to list.
+        let some_shown = if self.columns.is_empty() {
+            let allowed = !bounded || self.allowing.as_ref().is_some_and(|firing| !firing.is_empty());
+            allowed && relation.selection != Selection::Nothing
         } else {
-            self.columns.iter().any(|column| column.allowed)
+            columns().any(|(column, name)| shown(column, name))
         };
         let table = match self.table_denied {
             Some(by) => TableAccess::Denied { by },
-            None if bounded && !some_allowed => TableAccess::NotAllowed,
+            None if !some_shown => TableAccess::NotAllowed,
             None => TableAccess::Visible,
         };
-        let column_access = |column: &ColumnFindings| match *column {
+        let column_access = |(column, name): (&ColumnFindings, &str)| match *column {
             ColumnFindings { denied: Some(by), .. } => ColumnAccess::Denied { by },
-            ColumnFindings {
-                mask, allowed: false, ..
-            } if bounded => ColumnAccess::NotAllowed { mask },
+            ColumnFindings { mask, .. } if !shown(column, name) => ColumnAccess::NotAllowed { mask },
             ColumnFindings { mask, .. } => ColumnAccess::Visible { mask },
         };
         Decision {
             table,
-            columns: self.columns.iter().map(column_access).collect(),
+            columns: columns().map(column_access).collect(),
             restrictive: self.restrictive,
             permissive: self.permissive,
             withheld_filters: self.withheld_filters,

@@ -1,12 +1,14 @@
 //! The policy document: the one format for `apply()`, export, sync and policies as code.
 //!
 //! Reading is strict and reports every problem with its path, because what is silently skipped in a policy is silently
-//! not enforced. A section or key that is absent (or `null`) is left alone by whoever applies the document; references
+//! not enforced. A section or key that is absent is left alone by whoever applies the document, and so is one that is `null`, but for
+//! the sections that [`Switch`] is for; references
 //! to roles, users and attributes that the document does not list may exist in the catalog and are checked there.
 
 mod read;
 mod write;
 
+use crate::allowlist::Allowlist;
 use crate::attribute;
 use crate::error::Issue;
 use crate::function::FunctionSpec;
@@ -42,6 +44,22 @@ pub struct Document {
     pub decision_functions: Option<Vec<FunctionSpec>>,
     /// Policies, by name.
     pub policies: Option<Vec<PolicySpec>>,
+    /// Who may use the database at all. On, a grant is required.
+    pub access: Switch<Vec<Assignee>>,
+    /// What exists in the database for subjects. On, what is not listed does not exist.
+    pub catalog: Switch<Allowlist>,
+}
+
+/// A section that is in force or not, beside what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Switch<T> {
+    /// It is absent: whatever is in force is left alone.
+    #[default]
+    Keep,
+    /// It is `null`: nothing of the kind is to be in force.
+    Off,
+    /// This is to be in force.
+    On(T),
 }
 
 /// A role of a document.

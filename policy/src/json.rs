@@ -48,17 +48,6 @@ pub(crate) struct Object<'a> {
 impl<'a> Object<'a> {
     /// Opens `value`, reporting every key that is not among `keys`.
     pub fn open(value: &'a Value, path: &str, keys: &[&str], issues: &mut Issues) -> Option<Self> {
-        Object::open_refusing(value, path, keys, &[], issues)
-    }
-
-    /// The same, with a message of its own for each of the `refused` keys that has a value.
-    pub fn open_refusing(
-        value: &'a Value,
-        path: &str,
-        keys: &[&str],
-        refused: &[(&str, &str)],
-        issues: &mut Issues,
-    ) -> Option<Self> {
         let Some(map) = value.as_object() else {
             issues.report(path, "must be an object");
             return None;
@@ -67,15 +56,11 @@ impl<'a> Object<'a> {
             map,
             path: path.to_owned(),
         };
-        for (key, value) in map.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
-            match refused.iter().find(|(refused, _)| refused == key) {
-                Some((_, message)) if !value.is_null() => issues.report(object.path(key), *message),
-                Some(_) => {}
-                None => issues.report(
-                    object.path(key),
-                    format!("unknown key, expected one of {}", keys.join(", ")),
-                ),
-            }
+        for key in map.keys().filter(|key| !keys.contains(&key.as_str())) {
+            issues.report(
+                object.path(key),
+                format!("unknown key, expected one of {}", keys.join(", ")),
+            );
         }
         Some(object)
     }
@@ -88,6 +73,11 @@ impl<'a> Object<'a> {
     /// The value of a key, unless it is absent or null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether a key is there with the value null.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.map.get(key).is_some_and(Value::is_null)
     }
 
     /// The value of a key that has to be there.

@@ -3,6 +3,8 @@
 //! Invariant: what is decided here depends on nothing but the arguments. The same subject, relation and policies give
 //! the same [`decide::Decision`], whatever the order in which they were stored.
 
+pub mod access;
+pub mod allowlist;
 pub mod attribute;
 pub mod decide;
 pub mod document;

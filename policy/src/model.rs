@@ -3,12 +3,13 @@
 mod parse;
 
 pub use parse::{
-    MAX_EXPRESSION_BYTES, MAX_NAME_CHARS, MAX_TARGETS, MAX_USERNAME_BYTES, check_name, check_targets, check_username,
-    parse_access_mode, parse_definition, parse_policy_type, parse_targets, targets_to_json,
+    MAX_EXPRESSION_BYTES, MAX_NAME_CHARS, MAX_TARGETS, MAX_USERNAME_BYTES, check_identifier, check_name, check_targets,
+    check_username, parse_access_mode, parse_definition, parse_policy_type, parse_targets, targets_to_json,
 };
 pub(crate) use parse::{read_definition, read_targets, report_unsuitable};
 
 use crate::pattern::Pattern;
+use std::collections::BTreeSet;
 
 /// Identity of a catalog row: the 128 bits of its `id uuid`.
 pub type Id = u128;
@@ -203,6 +204,16 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Whether it includes a subject: `user` is its user row, if it has one, `roles` are its active roles with what they
+    /// inherit.
+    pub fn reaches(self, user: Option<Id>, roles: &BTreeSet<Id>) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::User(id) => user == Some(id),
+            Scope::Role(id) => roles.contains(&id),
+        }
+    }
+
     /// Its place among assignments of equal priority, smaller first: user 0, role 1, all 2.
     pub fn rank(self) -> u8 {
         match self {

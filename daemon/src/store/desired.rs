@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec, VERSION};
+use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, Switch, UserSpec, VERSION};
 use policy::model;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
@@ -53,6 +53,8 @@ async fn build(
         decision_functions: None,
         users: Some(users(conn, granted).await?),
         policies: Some(policies(conn, assigned).await?),
+        access: Switch::Keep,
+        catalog: Switch::Keep,
     })
 }
 

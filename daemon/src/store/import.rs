@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::document::{Assignee, Document, PolicySpec, RoleSpec, UserSpec};
+use policy::document::{Assignee, Document, PolicySpec, RoleSpec, Switch, UserSpec};
 use policy::model::targets_to_json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -53,6 +53,12 @@ pub async fn run(change: &mut Change<'_>, document: &Document, options: Options)
     if gated || document.decision_functions.iter().flatten().next().is_some() {
         return Err(Error::invalid(
             "the document has decision functions, which the daemon cannot manage yet; use betweenrows.apply()",
+        ));
+    }
+    // Left out, they would not be enforced.
+    if document.access != Switch::Keep || document.catalog != Switch::Keep {
+        return Err(Error::invalid(
+            "the document has access grants or a catalog, which the daemon keeps with its data sources",
         ));
     }
     let mut import = Import {

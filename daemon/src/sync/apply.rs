@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::document::{Document, VERSION};
+use policy::document::{Document, Switch, VERSION};
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
@@ -296,6 +296,8 @@ pub async fn preflight(change: &mut Change<'_>, policy: Uuid) -> Result<()> {
         roles: None,
         users: None,
         decision_functions: None,
+        access: Switch::Keep,
+        catalog: Switch::Keep,
         policies: Some(vec![desired::spec(
             &policies::find(&mut change.tx, policy).await?,
             None,

@@ -8,14 +8,18 @@
 
 use pgrx::iter::TableIterator;
 use pgrx::{AnyElement, PgTryBuilder, name, prelude::*};
-use policy::document::{Assignee, Document, PolicySpec, RoleSpec, UserSpec};
+use policy::allowlist::Allowlist;
+use policy::document::{Assignee, Document, PolicySpec, RoleSpec, Switch, UserSpec};
 use policy::function::FunctionSpec;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::assignments::{self, Whom};
 use super::policies::{self, Change, Content};
-use super::{args, attributes, decision_functions, errors, json, members, parents, roles, settings, sql, users};
+use super::{
+    access, allowlist, args, attributes, decision_functions, errors, json, members, parents, roles, settings, sql,
+    users,
+};
 
 /// See the comment on the SQL function.
 #[pg_extern(sql = false)]
@@ -93,6 +97,8 @@ fn run(document: &Document, prune: bool) -> Vec<Step> {
     for (path, policy) in each(&document.policies, "policies") {
         errors::at(&path, || run.policy(policy));
     }
+    run.access(&document.access);
+    run.catalog(&document.catalog);
     // Only now, because the document may have changed the uses along with the definitions.
     for (definition, changes) in redefined {
         attributes::check_uses(definition, &changes);
@@ -256,7 +262,7 @@ impl Run {
         }
         let Some(wanted) = &policy.assignments else { return };
         if self.prune {
-            for existing in mine::<ExistingAssignment>(MY_ASSIGNMENTS, name) {
+            for existing in mine::<Existing>(MY_ASSIGNMENTS, name) {
                 let whom = existing.whom();
                 if !wanted.iter().any(|assignment| to_whom(&assignment.to) == whom) && assignments::unassign(name, whom)
                 {
@@ -283,6 +289,53 @@ impl Run {
                     );
                 }
                 Some(_) => {}
+            }
+        }
+    }
+
+    fn access(&mut self, access: &Switch<Vec<Assignee>>) {
+        let wanted = match access {
+            Switch::Keep => return,
+            Switch::Off => &Vec::new(),
+            Switch::On(wanted) => wanted,
+        };
+        if self.prune {
+            for existing in sql::rows(MY_GRANTS, &[]).into_iter().map(sql::read::<Existing>) {
+                let whom = existing.whom();
+                if !wanted.iter().any(|assignee| to_whom(assignee) == whom) && access::revoke(whom) {
+                    self.step("revoke", "access_grant", &whom.to_string(), "");
+                }
+            }
+        }
+        for (index, assignee) in wanted.iter().enumerate() {
+            let whom = to_whom(assignee);
+            if errors::at(&format!("access[{index}]"), || access::grant(whom)) {
+                self.step("grant", "access_grant", &whom.to_string(), "");
+            }
+        }
+        let required = matches!(access, Switch::On(_));
+        let action = if access::require(required) { "alter" } else { "none" };
+        self.step(action, "require_access_grant", &required.to_string(), "");
+    }
+
+    fn catalog(&mut self, catalog: &Switch<Allowlist>) {
+        let before = allowlist::current();
+        match catalog {
+            Switch::Keep => {}
+            Switch::Off => {
+                let action = if allowlist::clear() { "drop" } else { "none" };
+                self.step(action, "catalog", "catalog", "");
+            }
+            Switch::On(wanted) => {
+                let action = match &before {
+                    _ if !allowlist::set(wanted) => "none",
+                    Some(_) => "alter",
+                    None => "create",
+                };
+                self.step(action, "catalog", "catalog", "");
+                for difference in wanted.differences(&before.unwrap_or_default()) {
+                    self.step(difference.action, "catalog", &difference.name, difference.detail);
+                }
             }
         }
     }
@@ -341,13 +394,19 @@ const MY_ROLES: &str =
 const MY_ATTRIBUTES: &str =
     "select to_jsonb(d.key) from betweenrows.attribute_definitions d where d.created_by = session_user order by d.key";
 
+const MY_GRANTS: &str = "
+    select jsonb_build_object('user', u.username, 'role', r.name) from betweenrows.access_grants g
+    left join betweenrows.users u on u.id = g.user_id left join betweenrows.roles r on r.id = g.role_id
+    where g.created_by = session_user order by r.name, u.username";
+
+/// For whom an assignment or a grant is that exists.
 #[derive(Deserialize)]
-struct ExistingAssignment {
+struct Existing {
     user: Option<String>,
     role: Option<String>,
 }
 
-impl ExistingAssignment {
+impl Existing {
     fn whom(&self) -> Whom<'_> {
         match (&self.user, &self.role) {
             (Some(user), _) => Whom::User(user),

@@ -52,7 +52,7 @@ pub(crate) fn whom<'a>(to_user: Option<&'a str>, to_role: Option<&'a str>) -> Wh
         (None, Some(_)) => Whom::Role(args::object_name("to_role", to_role)),
         (Some(_), Some(_)) => errors::conflicting_arguments(
             "to_user and to_role cannot be combined",
-            "Make an assignment for each, or leave both out to assign the policy to everyone.",
+            "Call the function for each, or leave both out for everyone.",
         ),
     }
 }
@@ -124,7 +124,7 @@ pub(crate) fn unassign(policy: &str, whom: Whom) -> bool {
 
 impl Whom<'_> {
     /// The ids for the columns `user_id` and `role_id`; both have to exist if named.
-    fn ids(self) -> (Option<Uuid>, Option<Uuid>) {
+    pub(crate) fn ids(self) -> (Option<Uuid>, Option<Uuid>) {
         let id = |row: Value| Some(args::uuid(args::id_of(&row)));
         match self {
             Whom::Everyone => (None, None),
@@ -134,10 +134,18 @@ impl Whom<'_> {
     }
 
     fn describe(self, policy: &str, priority: i32) -> Value {
+        let mut value = self.to_json();
+        value["policy"] = json!(policy);
+        value["priority"] = json!(priority);
+        value
+    }
+
+    /// As in a policy document.
+    pub(crate) fn to_json(self) -> Value {
         match self {
-            Whom::Everyone => json!({"policy": policy, "priority": priority}),
-            Whom::User(name) => json!({"policy": policy, "user": name, "priority": priority}),
-            Whom::Role(name) => json!({"policy": policy, "role": name, "priority": priority}),
+            Whom::Everyone => json!({}),
+            Whom::User(name) => json!({ "user": name }),
+            Whom::Role(name) => json!({ "role": name }),
         }
     }
 }

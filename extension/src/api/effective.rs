@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
 use pgrx::{name, notice, prelude::*};
+use policy::access::Standing;
 use policy::decide::{self, Applicable, TableAccess};
 use policy::function::Ruling;
 use policy::model::{Id, Scope};
@@ -104,19 +105,23 @@ impl Subject {
             return None;
         }
         if row.as_ref().is_some_and(|row| row["is_active"] == false) {
-            notice!("user \"{name}\" is not active: every statement on governed relations is refused");
+            notice!("user \"{name}\" is not active: every statement on tables is refused");
         }
         let mut direct: Vec<Id> = Vec::new();
         if let Some(ids) = row.as_ref().and_then(|row| row["roles"].as_array()) {
             direct.extend(ids.iter().filter_map(|id| id.as_str()).map(args::parse_id));
         }
         direct.extend(login.iter().flat_map(|&role| catalog::inherited_roles(catalog, role)));
-        Some(Subject {
+        let subject = Subject {
             name: name.to_owned(),
             login,
             user: row.as_ref().map(args::id_of),
             roles: catalog.roles.active_roles(direct.into_iter()),
-        })
+        };
+        if catalog.standing(true, subject.user, &subject.roles) == Ok(Standing::WithoutGrant) {
+            notice!("user \"{name}\" has no access grant: every statement on tables is refused");
+        }
+        Some(subject)
     }
 
     /// Leaves out what decision functions leave out now, as this session is. Where a function asks for the statement, its
@@ -144,6 +149,7 @@ impl Subject {
             name: &relation.name,
             ancestors: &relation.ancestors,
             columns: &columns,
+            selection: catalog.selection(&relation.schema, &relation.name),
         };
         let decision = decide::decide(catalog.access_mode, applicable, &facts);
         let mut rows = Vec::new();

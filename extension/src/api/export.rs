@@ -4,12 +4,12 @@ use pgrx::{JsonB, prelude::*};
 use policy::document::VERSION;
 use serde_json::{Value, json};
 
-use super::{settings, sql};
+use super::{access, allowlist, settings, sql};
 
 /// See the comment on the SQL function.
 #[pg_extern(sql = false)]
 fn export() -> JsonB {
-    JsonB(json!({
+    let mut document = json!({
         "version": VERSION,
         "access_mode": settings::access_mode().as_str(),
         "attributes": Value::Array(sql::look(ATTRIBUTES, &[])),
@@ -17,7 +17,14 @@ fn export() -> JsonB {
         "users": Value::Array(sql::look(USERS, &[])),
         "decision_functions": Value::Array(sql::look(DECISION_FUNCTIONS, &[])),
         "policies": Value::Array(sql::look(POLICIES, &[])),
-    }))
+    });
+    if access::is_required() {
+        document["access"] = Value::Array(sql::look(ACCESS, &[]));
+    }
+    if let Some(allowlist) = allowlist::current() {
+        document["catalog"] = allowlist.to_json();
+    }
+    JsonB(document)
 }
 
 const ATTRIBUTES: &str = "
@@ -46,6 +53,11 @@ const DECISION_FUNCTIONS: &str = "
         'evaluate_context', f.evaluate_context, 'on_error', f.on_error, 'log_level', f.log_level,
         'is_enabled', f.is_enabled)) || jsonb_build_object('config', f.config)
     from betweenrows.decision_functions f order by f.name";
+
+const ACCESS: &str = "
+    select jsonb_strip_nulls(jsonb_build_object('user', u.username, 'role', r.name))
+    from betweenrows.access_grants g left join betweenrows.users u on u.id = g.user_id
+    left join betweenrows.roles r on r.id = g.role_id order by r.name, u.username";
 
 const POLICIES: &str = "
     select jsonb_strip_nulls(jsonb_build_object('name', p.name, 'policy_type', p.policy_type,

@@ -6,6 +6,8 @@
 //! The functions are SECURITY DEFINER with a pinned search_path (see the install script), so that the current role is the
 //! extension's owner. Who asks is `session_user`.
 
+mod access;
+mod allowlist;
 mod apply;
 mod args;
 mod assignments;

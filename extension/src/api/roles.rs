@@ -3,7 +3,8 @@
 use pgrx::{Uuid, prelude::*};
 use serde_json::Value;
 
-use super::{args, audit, errors, sql};
+use super::assignments::Whom;
+use super::{access, args, audit, errors, sql};
 
 const KIND: &str = "role";
 
@@ -106,6 +107,7 @@ pub(crate) fn drop(before: &Value) {
                           where p.parent_id = $1))",
         &[id.into()],
     );
+    access::revoke(Whom::Role(name));
     sql::run("delete from betweenrows.roles where id = $1", &[id.into()]);
     let mut gone = before.clone();
     gone["links"] = links.unwrap_or_default();

@@ -7,6 +7,12 @@ use serde_json::{Value, json};
 use super::{args, audit, errors, login, sql};
 
 const ACCESS_MODE: &str = "access_mode";
+/// The key of whether subjects need an access grant.
+pub(crate) const REQUIRE_ACCESS_GRANT: &str = "require_access_grant";
+/// The key of the catalog allowlist.
+pub(crate) const CATALOG: &str = "catalog";
+/// All keys there are.
+pub(crate) const KEYS: [&str; 4] = [ACCESS_MODE, "audit", CATALOG, REQUIRE_ACCESS_GRANT];
 
 /// See the comment on the SQL function.
 #[pg_extern(sql = false)]
@@ -54,20 +60,29 @@ fn exempt_role(role: Option<&str>, exempt: Option<bool>) {
 
 /// Stores the access mode; `false` when it was that already.
 pub(crate) fn store_access_mode(mode: AccessMode) -> bool {
+    let is_default = mode == AccessMode::default() && stored_access_mode().is_none();
+    !is_default && store(ACCESS_MODE, Some(&json!(mode.as_str())))
+}
+
+/// Stores a setting, or removes it; `false` when nothing changes.
+pub(crate) fn store(key: &str, after: Option<&Value>) -> bool {
     let before = sql::row(
         "select s.value from betweenrows.settings s where s.key = $1 for update",
-        &[ACCESS_MODE.into()],
+        &[key.into()],
     );
-    let after = json!(mode.as_str());
-    if before.as_ref().unwrap_or(&json!(AccessMode::default().as_str())) == &after {
+    if before.as_ref() == after {
         return false;
     }
-    sql::run(
-        "insert into betweenrows.settings as s (key, value) values ($1, $2)
-         on conflict (key) do update set value = excluded.value, updated_by = session_user, updated_at = now()",
-        &[ACCESS_MODE.into(), pgrx::JsonB(after.clone()).into()],
-    );
-    audit::record("alter", ACCESS_MODE, ACCESS_MODE, &before.unwrap_or_default(), &after);
+    match after {
+        Some(value) => sql::run(
+            "insert into betweenrows.settings as s (key, value) values ($1, $2)
+             on conflict (key) do update set value = excluded.value, updated_by = session_user, updated_at = now()",
+            &[key.into(), pgrx::JsonB(value.clone()).into()],
+        ),
+        None => sql::run("delete from betweenrows.settings s where s.key = $1", &[key.into()]),
+    }
+    let after = after.cloned().unwrap_or_default();
+    audit::record("alter", key, key, &before.unwrap_or_default(), &after);
     true
 }
 
@@ -82,9 +97,14 @@ pub(crate) fn access_mode() -> AccessMode {
 
 /// The access mode as it is stored.
 pub(crate) fn stored_access_mode() -> Option<Value> {
+    stored(ACCESS_MODE)
+}
+
+/// A setting as it is stored.
+pub(crate) fn stored(key: &str) -> Option<Value> {
     sql::look(
         "select s.value from betweenrows.settings s where s.key = $1",
-        &[ACCESS_MODE.into()],
+        &[key.into()],
     )
     .pop()
 }

@@ -3,11 +3,12 @@
 //! Subjects are told no reason when something is closed to them; this is where the reason is.
 
 use pgrx::{JsonB, prelude::*};
+use policy::allowlist::Allowlist;
 use policy::model::{Definition, Policy, PolicyType, Targets, check_targets};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{relations, settings, sql};
+use super::{access, relations, settings, sql};
 use crate::catalog::{self, Catalog};
 use crate::expression::validate;
 use crate::guard::trust;
@@ -35,6 +36,8 @@ fn status() -> JsonB {
     JsonB(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "access_mode": settings::access_mode().as_str(),
+        "require_access_grant": access::is_required(),
+        "has_catalog": settings::stored(settings::CATALOG).is_some(),
         "counts": sql::look(COUNTS, &[]).pop(),
         "exempt_roles": sql::look(
             "select to_jsonb(e.rolename) from betweenrows.exempt_roles e order by e.rolename", &[]),
@@ -54,7 +57,8 @@ const COUNTS: &str = "
         'policies', (select count(*) from betweenrows.policies),
         'decision_functions', (select count(*) from betweenrows.decision_functions),
         'disabled_policies', (select count(*) from betweenrows.policies p where not p.is_enabled),
-        'assignments', (select count(*) from betweenrows.policy_assignments))";
+        'assignments', (select count(*) from betweenrows.policy_assignments),
+        'access_grants', (select count(*) from betweenrows.access_grants))";
 
 #[derive(Default)]
 struct Findings(Vec<Value>);
@@ -76,8 +80,8 @@ impl Findings {
 /// What somebody's own hands can do to the settings.
 fn stored_settings(findings: &mut Findings) {
     let unknown = sql::look(
-        "select to_jsonb(s.key) from betweenrows.settings s where s.key <> 'access_mode' order by s.key",
-        &[],
+        "select to_jsonb(s.key) from betweenrows.settings s where s.key <> all ($1) order by s.key",
+        &[settings::KEYS.map(str::to_owned).to_vec().into()],
     );
     for key in unknown.iter().filter_map(Value::as_str) {
         findings.warning("setting", key, "there is no setting of this name");
@@ -87,6 +91,27 @@ fn stored_settings(findings: &mut Findings) {
     {
         let problem = format!("{value} is neither \"open\" nor \"policy_required\"; it counts as \"policy_required\"");
         findings.error("setting", "access_mode", problem);
+    }
+    if settings::stored(settings::REQUIRE_ACCESS_GRANT).is_some_and(|value| !value.is_boolean()) {
+        findings.error(
+            "setting",
+            settings::REQUIRE_ACCESS_GRANT,
+            "it is neither true nor false; it counts as true",
+        );
+    }
+    if let Some(value) = settings::stored(settings::CATALOG)
+        && let Err(issues) = Allowlist::parse(&value)
+    {
+        let problem = format!("{}; nothing exists for subjects", issues[0]);
+        findings.error("setting", settings::CATALOG, problem);
+    }
+    let granted = || sql::look("select to_jsonb(1) from betweenrows.access_grants limit 1", &[]);
+    if access::is_required() && granted().is_empty() {
+        findings.warning(
+            "setting",
+            settings::REQUIRE_ACCESS_GRANT,
+            "nobody has an access grant: all subjects are shut out",
+        );
     }
 }
 

@@ -3,7 +3,8 @@
 use pgrx::{AnyElement, JsonB, Uuid, notice, prelude::*};
 use serde_json::{Map, Value, json};
 
-use super::{args, attributes, audit, errors, json, login, sql};
+use super::assignments::Whom;
+use super::{access, args, attributes, audit, errors, json, login, sql};
 
 const KIND: &str = "user";
 
@@ -117,6 +118,7 @@ pub(crate) fn drop(before: &Value) {
          where m.user_id = $1 order by r.name",
         &[id.into()],
     );
+    access::revoke(Whom::User(username));
     sql::run("delete from betweenrows.users where id = $1", &[id.into()]);
     let mut gone = before.clone();
     gone["roles"] = Value::Array(roles);

@@ -3,12 +3,13 @@
 use pgrx::JsonB;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use policy::access::Standing;
 use serde_json::json;
 
 use crate::{catalog, identity, pg};
 
-/// Who the session is for policies: `{login_role, username, is_exempt, user_id, is_active, roles, attributes}`. A role
-/// without a user row has a null `user_id` and no attributes.
+/// Who the session is for policies: `{login_role, username, is_exempt, user_id, is_active, has_access, roles,
+/// attributes}`. A role without a user row has a null `user_id` and no attributes.
 #[pg_extern(sql = false)]
 fn whoami() -> JsonB {
     // SAFETY: reads backend state.
@@ -27,7 +28,8 @@ fn whoami() -> JsonB {
         "username": subject.name,
         "is_exempt": false,
         "user_id": subject.user.map(|id| pgrx::Uuid::from_bytes(id.to_be_bytes()).to_string()),
-        "is_active": subject.is_active,
+        "is_active": subject.standing != Standing::Inactive,
+        "has_access": subject.standing == Standing::Admitted,
         "roles": roles,
         "attributes": subject.attributes,
     }))

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Oid};
-use policy::decide::{self, ColumnAccess, Decision, Effect, Relation, TableAccess};
+use policy::access::Standing;
+use policy::decide::{self, ColumnAccess, Decision, Effect, Relation, Selection, TableAccess};
 
 use super::Session;
 use crate::gate;
@@ -22,8 +23,8 @@ pub(crate) enum State {
     Governed,
     /// PostgreSQL's statistics and TOAST, and the extension's own tables: not to be read by a subject itself.
     Reserved,
-    /// The subject is switched off.
-    Inactive,
+    /// The subject may not use the database.
+    ShutOut,
     /// A policy cannot be applied.
     Broken,
 }
@@ -123,7 +124,7 @@ impl Governance {
     /// Decides about a relation. One that has gone away is open: PostgreSQL says so itself.
     pub(super) fn decide(session: &Session, relid: Oid) -> Self {
         let state = state_without_policies(session, relid);
-        if state != State::Open || pg::is_builtin(relid) {
+        if state != State::Open || pg::is_builtin(relid) || is_own(session, relid) {
             return Self::plain(relid, state);
         }
         if session.catalog.is_empty() || !relation::is_target_kind(relid) || relation::is_temporary(relid) {
@@ -143,12 +144,14 @@ impl Governance {
             name: &name,
             ancestors: &ancestors,
             columns: &[],
+            selection: session.catalog.selection(&schema, &name),
         };
         let applicable = session.subject.applicable(&session.catalog, &session.firing);
         // Columns do not matter where no policy is about the relation or its kin: a database has many such tables, and all
         // are asked for when a client lists them.
         let alone = related.is_empty() && !has_children;
-        let facts = if alone && !applicable.iter().any(|entry| target.is_governed_by(entry.policy)) {
+        let by_columns = matches!(target.selection, Selection::Columns(_));
+        let facts = if alone && !by_columns && !applicable.iter().any(|entry| target.is_governed_by(entry.policy)) {
             Vec::new()
         } else {
             relation::columns(relid)
@@ -303,7 +306,7 @@ impl Governance {
                 .any(|child| child.columns.iter().any(|c| c.reading(true) != Reading::Raw))
     }
 
-    /// Whether a column is hidden for want of a `column_allow`.
+    /// Whether a column is hidden by default.
     pub(crate) fn hides_by_default(&self) -> bool {
         self.columns
             .iter()
@@ -384,18 +387,23 @@ fn state_without_policies(session: &Session, relid: Oid) -> State {
     if relation::is_toast(relid) {
         return State::Reserved;
     }
-    // SAFETY: a syscache lookup.
-    if unsafe { pg_sys::get_rel_namespace(relid) } == session.catalog.namespace {
+    if is_own(session, relid) {
         return if session.is_auditor() && is_audit_table(relid) {
             State::Open
         } else {
             State::Reserved
         };
     }
-    if !session.subject.is_active && relation::is_target_kind(relid) {
-        return State::Inactive;
+    if session.subject.standing != Standing::Admitted && relation::is_target_kind(relid) {
+        return State::ShutOut;
     }
     State::Open
+}
+
+/// Whether a relation is one of the extension's own, which no policy is about.
+fn is_own(session: &Session, relid: Oid) -> bool {
+    // SAFETY: a syscache lookup.
+    unsafe { pg_sys::get_rel_namespace(relid) == session.catalog.namespace }
 }
 
 /// The views over the audit.

@@ -3,10 +3,11 @@
 //! Invariant: a row that cannot be understood never makes anything visible. A policy with unreadable targets matches every
 //! relation, one with an unreadable definition closes the relations it matches; what is damaged beyond that closes all.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pgrx::pg_sys::{self, Oid};
+use policy::allowlist::Allowlist;
 use policy::attribute;
 use policy::function::{DecisionFunction, EvaluateContext, LogLevel, OnError};
 use policy::model::{self, AccessMode, Assignment, Definition, Policy, PolicyType, Scope, Targets};
@@ -27,19 +28,24 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
     }
     let read = |table: &str| scan::read(namespace, table, None);
 
-    let mut access_mode = AccessMode::Open;
-    let mut audit = None;
+    let (mut access_mode, mut requires_grant, mut allowlist, mut audit) = (AccessMode::Open, false, None, None);
     for row in read("settings")? {
-        if row.text("key")? == "access_mode" {
-            access_mode = match row.json("value")? {
-                Some(Value::String(mode)) if mode == "open" => AccessMode::Open,
-                // Anything else must not open what was closed.
-                _ => AccessMode::PolicyRequired,
-            };
-        }
-        if row.text("key")? == "audit" {
+        // What cannot be understood must not open what was closed.
+        match row.text("key")? {
+            "access_mode" => {
+                access_mode = match row.json("value")? {
+                    Some(Value::String(mode)) if mode == "open" => AccessMode::Open,
+                    _ => AccessMode::PolicyRequired,
+                };
+            }
+            "require_access_grant" => requires_grant = row.json("value")? != Some(Value::Bool(false)),
+            "catalog" => {
+                let stored = row.json("value")?.and_then(|value| Allowlist::parse(&value).ok());
+                allowlist = Some(stored.unwrap_or_default());
+            }
             // Without the exceptions what the setting says is recorded, which is everything by default.
-            audit = row.json("value")?.and_then(|value| serde_json::from_value(value).ok());
+            "audit" => audit = row.json("value")?.and_then(|value| serde_json::from_value(value).ok()),
+            _ => {}
         }
     }
 
@@ -58,16 +64,10 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
 
     let mut assignments = Vec::new();
     for row in read("policy_assignments")? {
-        let scope = match (row.id_or_null("user_id")?, row.id_or_null("role_id")?) {
-            (None, None) => Scope::All,
-            (Some(user), None) => Scope::User(user),
-            (None, Some(role)) => Scope::Role(role),
-            (Some(_), Some(_)) => return Err("an assignment names a user and a role".into()),
-        };
         assignments.push(Assignment {
             id: row.id("id")?,
             policy_id: row.id("policy_id")?,
-            scope,
+            scope: scope(&row)?,
             priority: row.integer("priority")?,
         });
     }
@@ -103,7 +103,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
     exempt_sorted.sort_unstable();
 
     let mut hasher = DefaultHasher::new();
-    (access_mode == AccessMode::Open).hash(&mut hasher);
+    (access_mode == AccessMode::Open, &allowlist).hash(&mut hasher);
     format!("{policies:?}{assignments:?}{attributes:?}").hash(&mut hasher);
     (&roles, &parents, &exempt_sorted).hash(&mut hasher);
     for function in &functions {
@@ -127,6 +127,8 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
     Ok(Catalog {
         namespace,
         access_mode,
+        requires_grant,
+        allowlist,
         policies,
         functions,
         assignments,
@@ -234,6 +236,39 @@ fn attribute_definition(row: &scan::Row) -> Result<attribute::Definition, String
         required: row.bool("required")?,
         description: row.get("description")?.map(str::to_owned),
     })
+}
+
+/// The access grants that may reach a subject: those to the user, to one of the roles and to everyone.
+///
+/// # Errors
+/// When the table is missing or damaged.
+pub(super) fn grants(
+    namespace: Oid,
+    user: Option<model::Id>,
+    roles: &BTreeSet<model::Id>,
+) -> Result<Vec<Scope>, String> {
+    let mut grants = Vec::new();
+    let grantees = user.into_iter().chain(roles.iter().copied()).chain([EVERYONE]);
+    for grantee in grantees {
+        let key = ("grantee", "access_grants_grantee_key", scan::Key::Uuid(grantee));
+        for row in scan::read(namespace, "access_grants", Some(key))? {
+            grants.push(scope(&row)?);
+        }
+    }
+    Ok(grants)
+}
+
+/// The grantee of a grant to everyone.
+const EVERYONE: model::Id = 0;
+
+/// For whom a row with the columns `user_id` and `role_id` is.
+fn scope(row: &scan::Row) -> Result<Scope, String> {
+    match (row.id_or_null("user_id")?, row.id_or_null("role_id")?) {
+        (None, None) => Ok(Scope::All),
+        (Some(user), None) => Ok(Scope::User(user)),
+        (None, Some(role)) => Ok(Scope::Role(role)),
+        (Some(_), Some(_)) => Err("one row names a user and a role".into()),
+    }
 }
 
 /// The roles of PostgreSQL that a role has the privileges of and that have a betweenrows role of the same name.

@@ -29,12 +29,15 @@ mod touch;
 pub(crate) use load::inherited_roles;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::CStr;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Oid};
+use policy::access::{Standing, standing};
+use policy::allowlist::Allowlist;
 use policy::attribute;
+use policy::decide::Selection;
 use policy::model::{AccessMode, Assignment, Id, Policy, PolicyType};
 use policy::roles::RoleGraph;
 
@@ -52,6 +55,10 @@ pub(crate) struct Catalog {
     pub(crate) namespace: Oid,
     /// Whether tables without a `column_allow` exist.
     pub(crate) access_mode: AccessMode,
+    /// Whether subjects need an access grant. Who has one is asked when the subject is known.
+    pub(crate) requires_grant: bool,
+    /// What exists for subjects, where not everything may.
+    pub(crate) allowlist: Option<Allowlist>,
     /// All policies, ordered by name.
     pub(crate) policies: Vec<Policy>,
     /// All assignments.
@@ -68,7 +75,7 @@ pub(crate) struct Catalog {
     pub(crate) exempt_roles: HashSet<Oid>,
     /// Views and functions inside which nothing is governed.
     pub(crate) trusted: HashSet<(Oid, Oid)>,
-    /// Hash of all of the above, equal for equal content.
+    /// Hash of all of the above that is the same for every subject, equal for equal content.
     pub(crate) digest: u64,
     /// What is recorded for whom.
     pub(crate) audit: Overrides,
@@ -77,7 +84,28 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// Whether nothing is governed at all, for anybody.
     pub(crate) fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.access_mode == AccessMode::Open
+        self.policies.is_empty() && self.access_mode == AccessMode::Open && self.allowlist.is_none()
+    }
+
+    /// Whether a subject may use the database.
+    ///
+    /// # Errors
+    /// When the catalog is damaged.
+    pub(crate) fn standing(&self, is_active: bool, user: Option<Id>, roles: &BTreeSet<Id>) -> Result<Standing, String> {
+        let grants = if self.requires_grant {
+            Some(load::grants(self.namespace, user, roles)?)
+        } else {
+            None
+        };
+        Ok(standing(is_active, grants.as_deref(), user, roles))
+    }
+
+    /// What exists of a relation for subjects, as far as policies have no say.
+    pub(crate) fn selection(&self, schema: &str, name: &str) -> Selection<'_> {
+        match &self.allowlist {
+            None => Selection::Everything,
+            Some(allowlist) => allowlist.selection(schema, name),
+        }
     }
 }
 
@@ -161,7 +189,8 @@ impl Session {
                 PolicyType::ColumnAllow | PolicyType::ColumnDeny | PolicyType::TableDeny
             )
         };
-        !self.subject.is_active
+        self.subject.standing != Standing::Admitted
+            || self.catalog.allowlist.is_some()
             || self.catalog.access_mode == AccessMode::PolicyRequired
             || self.subject.policies(&self.catalog).any(hides)
     }

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use pgrx::pg_sys::Oid;
+use policy::access::Standing;
 use policy::attribute::{self, Value};
 use policy::decide::{self, Applicable};
 use policy::model::{Id, Policy};
@@ -23,8 +24,8 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     /// The id of its user row, if there is one.
     pub(crate) user: Option<Id>,
-    /// Whether it may do anything at all. A role without a user row may.
-    pub(crate) is_active: bool,
+    /// Whether it may use any table of the database.
+    pub(crate) standing: Standing,
     /// The attribute values set for the user.
     pub(crate) attributes: Map<String, serde_json::Value>,
     /// Active roles and their active ancestors.
@@ -79,6 +80,8 @@ impl Subject {
         }
         direct.extend(load::inherited_roles(catalog, role));
         let roles = catalog.roles.active_roles(direct.into_iter());
+        // A role without a user row is active.
+        let standing = catalog.standing(is_active, user, &roles)?;
         let applicable = decide::applicable(&catalog.policies, &catalog.assignments, user, &roles)
             .into_iter()
             .map(|applied| {
@@ -97,7 +100,7 @@ impl Subject {
             .iter()
             .any(|&(index, ..)| catalog.policies[index].decision_function.is_some());
         let mut hasher = DefaultHasher::new();
-        (catalog.digest, role.to_u32(), &name, user, is_active, &roles).hash(&mut hasher);
+        (catalog.digest, role.to_u32(), &name, user, standing, &roles).hash(&mut hasher);
         serde_json::Value::Object(attributes.clone())
             .to_string()
             .hash(&mut hasher);
@@ -108,7 +111,7 @@ impl Subject {
             role,
             name,
             user,
-            is_active,
+            standing,
             attributes,
             roles,
             applicable,

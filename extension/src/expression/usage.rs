@@ -73,12 +73,7 @@ fn uses(
     relid: Oid,
     column: Option<i16>,
 ) -> bool {
-    let target = Relation {
-        schema,
-        name,
-        ancestors: &[],
-        columns: &[],
-    };
+    let target = Relation::named(schema, name);
     let Some(owner) = compile::owner_role(policy).filter(|_| target.is_governed_by(policy)) else {
         return false;
     };

@@ -135,12 +135,7 @@ fn each_expression<R>(
         return None;
     }
     for (relid, schema, name) in relation::all_targets() {
-        let target = Relation {
-            schema: &schema,
-            name: &name,
-            ancestors: &[],
-            columns: &[],
-        };
+        let target = Relation::named(&schema, &name);
         if !target.is_governed_by(policy) {
             continue;
         }

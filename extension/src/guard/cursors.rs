@@ -96,8 +96,8 @@ unsafe fn check(session: &Session, stmt: *mut PlannedStmt, strictly: bool) {
         if (*rte).rtekind != RTEKind::RTE_RELATION || session.is_open((*rte).relid) {
             continue;
         }
-        if session.governance((*rte).relid).state == State::Inactive {
-            errors::inactive_user();
+        if session.governance((*rte).relid).state == State::ShutOut {
+            errors::shut_out(&session.subject);
         }
         let proof = if (*rte).enrname.is_null() {
             c""

@@ -12,6 +12,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::{self, PlannedStmt, QueryDesc, RTEKind, RangeTblEntry};
 
+use crate::catalog::governance::State;
 use crate::catalog::{self, epoch};
 use crate::pg::list;
 use crate::redact;
@@ -45,6 +46,10 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
             continue;
         }
         if (*rte).enrname.is_null() {
+            // What the planner put in after the rewriting, like a function's statement, is nothing to wonder about here.
+            if session.governance((*rte).relid).state == State::ShutOut {
+                errors::shut_out(&session.subject);
+            }
             errors::unproven_relation();
         }
         if !session.firing.accepts(CStr::from_ptr((*rte).enrname)) {

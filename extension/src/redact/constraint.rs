@@ -88,7 +88,7 @@ fn is_hidden(session: &Session, relid: Oid) -> bool {
     match governance.state {
         State::Open => false,
         State::Governed | State::Broken => !governance.exists(false),
-        State::Reserved | State::Inactive => true,
+        State::Reserved | State::ShutOut => true,
     }
 }
 

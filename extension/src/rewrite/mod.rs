@@ -18,6 +18,7 @@ use std::ffi::c_char;
 use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, ParamListInfo, Query, RTEKind, RangeTblEntry};
+use policy::access::Standing;
 use policy::model::{Check, Definition};
 
 use self::trusted::Mark;
@@ -70,6 +71,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
         depends_on_statement: gate::concerns(&session, query),
     };
     if frames::in_trusted_function() {
+        refuse_shut_out(&session, query);
         let rewriter = Rewriter::new(session, query, true);
         if rewriter.is_own_statement(query) {
             rewriter.trusted(query, Mark::Nothing);
@@ -99,6 +101,20 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
 pub(crate) unsafe fn secure_for_display(session: Session, query: *mut Query) {
     if touches_governed(&session, query) {
         Rewriter::new(session, query, false).query(query);
+    }
+}
+
+/// Refuses a statement that reads or writes any table, for a subject that may use none: what is trusted is so for others.
+unsafe fn refuse_shut_out(session: &Session, query: *mut Query) {
+    if session.subject.standing == Standing::Admitted {
+        return;
+    }
+    let is_shut_out = |rte: *mut RangeTblEntry| {
+        (*rte).rtekind == RTEKind::RTE_RELATION && session.governance((*rte).relid).state == State::ShutOut
+    };
+    let concerns = |query: *mut Query| list::iter::<RangeTblEntry>((*query).rtable).any(is_shut_out);
+    if walk::any_query(query, &mut |query| concerns(query)) {
+        errors::shut_out(&session.subject);
     }
 }
 
@@ -223,7 +239,7 @@ impl Rewriter {
                 compat::refuse_unless_permitted(query);
                 errors::reserved_relation()
             }
-            State::Inactive => errors::inactive_user(),
+            State::ShutOut => errors::shut_out(&self.session.subject),
             State::Broken => errors::policy_unusable(),
             State::Governed => {}
         }
@@ -448,7 +464,12 @@ pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool 
         return true;
     }
     let theirs: Rc<Governance> = session.of_role(reader).governance(relid);
-    theirs.state == State::Open || (theirs.exists(false) && !theirs.hides_by_default())
+    match theirs.state {
+        State::Open => true,
+        State::Governed => theirs.exists(false) && !theirs.hides_by_default(),
+        // What is closed to a role as a whole is not for it to pass on.
+        State::Reserved | State::ShutOut | State::Broken => false,
+    }
 }
 
 /// The role with whose rights the statement runs, or would run when it is only shown for somebody.

@@ -30,7 +30,7 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
     match target.governance.state {
         State::Reserved if !privileges::reach(target.governance.relid) => return false,
         State::Reserved => errors::reserved_relation(),
-        State::Inactive => errors::inactive_user(),
+        State::ShutOut => errors::shut_out(&session.subject),
         State::Broken => errors::policy_unusable(),
         State::Open | State::Governed => {}
     }

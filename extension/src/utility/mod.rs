@@ -18,8 +18,10 @@ mod truncate;
 use std::ffi::{c_char, c_void};
 
 use pgrx::pg_sys::{self, Node, NodeTag, PlannedStmt};
+use policy::access::Standing;
 
 use crate::catalog::{self, epoch};
+use crate::errors;
 use crate::guard::cursors;
 use crate::guard::frames::Kind;
 use crate::pg::nodes;
@@ -77,6 +79,9 @@ unsafe fn judge(
         return;
     };
     course.watched = true;
+    if session.subject.standing != Standing::Admitted && !is_judged_by_its_queries((**stmt).utilityStmt) {
+        errors::shut_out(&session.subject);
+    }
     if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND {
         // A part of a statement that was judged as a whole.
         return;
@@ -96,6 +101,23 @@ unsafe fn judge(
             ddl::before(&session, stmt, source, course);
         }
     }
+}
+
+/// Whether what a statement may do is decided where its relations are read or written. All others, like LOCK and whatever defines
+/// something, are not for a subject that may use no table.
+unsafe fn is_judged_by_its_queries(node: *mut Node) -> bool {
+    use NodeTag::*;
+    matches!(
+        nodes::tag(node),
+        T_CopyStmt
+            | T_TruncateStmt
+            | T_ExplainStmt
+            | T_PrepareStmt
+            | T_ExecuteStmt
+            | T_DeclareCursorStmt
+            | T_DoStmt
+            | T_CallStmt
+    )
 }
 
 /// What PostgreSQL refuses before it looks at a name, so that a hidden one is not told from a missing one by the other error.

@@ -75,7 +75,7 @@ pub(super) fn is_restricted(session: &Session, relid: Oid) -> bool {
     match governance.state {
         State::Open => false,
         State::Governed => !governance.is_unrestricted(true),
-        State::Reserved | State::Inactive | State::Broken => true,
+        State::Reserved | State::ShutOut | State::Broken => true,
     }
 }
 

@@ -27,8 +27,12 @@ pub(super) unsafe fn before(session: &Session, stmt: *mut TruncateStmt) {
                 // PostgreSQL would come to that after the net has seen the table.
                 privileges::raise_missing(relid);
             }
-            if matches!(found, Found::Restricted(target) if target.governance.state == State::Reserved) {
-                errors::reserved_relation();
+            if let Found::Restricted(target) = found {
+                match target.governance.state {
+                    State::Reserved => errors::reserved_relation(),
+                    State::ShutOut => errors::shut_out(&session.subject),
+                    State::Open | State::Governed | State::Broken => {}
+                }
             }
             removed.push(relid);
             if (*name).inh {

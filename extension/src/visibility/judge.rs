@@ -143,7 +143,7 @@ impl Judge {
                 governance.exists(waived) && visible(&governance, waived)
             }
             // Closed to the subject.
-            State::Reserved | State::Inactive | State::Broken => false,
+            State::Reserved | State::ShutOut | State::Broken => false,
         }
     }
 

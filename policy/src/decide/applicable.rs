@@ -1,6 +1,6 @@
 //! Which policies apply to a subject, and in which order they take precedence.
 
-use crate::model::{Assignment, Id, Policy, Scope};
+use crate::model::{Assignment, Id, Policy};
 use std::collections::{BTreeSet, HashMap};
 
 /// A policy that applies to the subject.
@@ -10,7 +10,7 @@ pub struct Applicable<'a> {
     pub policy: &'a Policy,
     /// Its lowest priority number among the assignments that reach the subject.
     pub priority: i32,
-    /// The smallest [`Scope::rank`] among its assignments of that priority: user 0, role 1, all 2.
+    /// The smallest [`crate::model::Scope::rank`] among its assignments of that priority: user 0, role 1, all 2.
     pub scope_rank: u8,
     /// Whether it takes part. A decision function may clear this.
     pub fires: bool,
@@ -27,13 +27,8 @@ pub fn applicable<'a>(
     user: Option<Id>,
     roles: &BTreeSet<Id>,
 ) -> Vec<Applicable<'a>> {
-    let reaches = |scope: Scope| match scope {
-        Scope::All => true,
-        Scope::User(id) => user == Some(id),
-        Scope::Role(id) => roles.contains(&id),
-    };
     let mut best: HashMap<Id, (i32, u8)> = HashMap::new();
-    for assignment in assignments.iter().filter(|assignment| reaches(assignment.scope)) {
+    for assignment in assignments.iter().filter(|entry| entry.scope.reaches(user, roles)) {
         let place = (assignment.priority, assignment.scope.rank());
         best.entry(assignment.policy_id)
             .and_modify(|known| *known = place.min(*known))

@@ -7,10 +7,8 @@ const COLUMNS: &[&str] = &["id", "name", "ssn"];
 
 fn orders() -> Relation<'static> {
     Relation {
-        schema: "public",
-        name: "orders",
-        ancestors: &[],
         columns: COLUMNS,
+        ..Relation::named("public", "orders")
     }
 }
 
@@ -231,13 +229,64 @@ fn a_table_deny_is_all_there_is_to_say() {
 }
 
 #[test]
+fn what_is_not_selected_is_hidden_whatever_policies_allow() {
+    let policies = [
+        policy(1, PolicyType::ColumnAllow, "orders", &["id", "ssn"]),
+        policy(2, PolicyType::ColumnMask, "orders", &["ssn"]),
+    ];
+    let selected = BTreeSet::from(["id".to_owned(), "name".to_owned(), "gone".to_owned()]);
+    let relation = Relation {
+        selection: Selection::Columns(&selected),
+        ..orders()
+    };
+    let hidden = |mask| ColumnAccess::NotAllowed { mask };
+    let decision = decide(AccessMode::Open, &[], &relation);
+    assert_eq!(decision.table, TableAccess::Visible);
+    assert_eq!(decision.columns, [visible(None), visible(None), hidden(None)]);
+    assert!(!decision.is_unrestricted() && decision.hides_something() && decision.waived().is_unrestricted());
+    // Both have to let a column through.
+    let decision = decide(AccessMode::Open, &for_everyone(&policies), &relation);
+    assert_eq!(decision.columns, [visible(None), hidden(None), hidden(Some(1))]);
+    let decision = decide(
+        AccessMode::Open,
+        &for_everyone(&policies),
+        &Relation {
+            selection: Selection::Nothing,
+            ..relation
+        },
+    );
+    assert_eq!(decision.table, TableAccess::NotAllowed);
+    assert_eq!(decision.columns, [hidden(None), hidden(None), hidden(Some(1))]);
+    assert_eq!(
+        decision.waived().columns,
+        [visible(None), visible(None), visible(Some(1))]
+    );
+}
+
+#[test]
+fn a_selected_table_of_which_no_column_is_shown_is_hidden() {
+    let decide_about = |selected: &[&str], columns: &[&str]| {
+        let selected = selected.iter().map(|name| name.to_string()).collect();
+        let relation = Relation {
+            columns,
+            selection: Selection::Columns(&selected),
+            ..orders()
+        };
+        decide(AccessMode::Open, &[], &relation).table
+    };
+    assert_eq!(decide_about(&["gone"], COLUMNS), TableAccess::NotAllowed);
+    assert_eq!(decide_about(&[], COLUMNS), TableAccess::NotAllowed);
+    assert_eq!(decide_about(&["ssn"], COLUMNS), TableAccess::Visible);
+    assert_eq!(decide_about(&[], &[]), TableAccess::Visible);
+}
+
+#[test]
 fn a_policy_on_an_ancestor_governs_the_child() {
     let ancestors = [("public".to_owned(), "orders".to_owned())];
     let partition = Relation {
-        schema: "parts",
-        name: "orders_2024",
         ancestors: &ancestors,
         columns: COLUMNS,
+        ..Relation::named("parts", "orders_2024")
     };
     let policies = [policy(1, PolicyType::ColumnDeny, "orders", &["ssn"])];
     let decision = decide(AccessMode::Open, &for_everyone(&policies), &partition);

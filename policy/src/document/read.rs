@@ -2,8 +2,9 @@
 
 use super::{
     Assignee, AssignmentSpec, DEFAULT_PRIORITY, Document, MAX_DESCRIPTION_BYTES, MAX_ITEMS, MAX_MEMBERSHIPS,
-    PolicySpec, RoleSpec, UserSpec, VERSION,
+    PolicySpec, RoleSpec, Switch, UserSpec, VERSION,
 };
+use crate::allowlist;
 use crate::attribute::{self, RESERVED_KEYS, ValueType};
 use crate::error::Issue;
 use crate::function::{self, FunctionSpec};
@@ -13,12 +14,6 @@ use crate::roles::{MAX_DEPTH, RoleError, RoleGraph};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-
-/// What other versions of the format have and this one cannot honour. Skipping it would mean not enforcing it.
-const REFUSED_SECTIONS: &[(&str, &str)] = &[
-    ("access", "access grants are not available in this version"),
-    ("catalog", "catalog allowlists are not available in this version"),
-];
 
 /// Items with their indexes in the section, which differ from their places once an unreadable item was left out.
 type Section<T> = Option<Vec<(usize, T)>>;
@@ -33,8 +28,10 @@ pub(super) fn document(value: &Value, issues: &mut Issues) -> Option<Document> {
         "users",
         "decision_functions",
         "policies",
+        "access",
+        "catalog",
     ];
-    let object = Object::open_refusing(value, "", &keys, REFUSED_SECTIONS, issues)?;
+    let object = Object::open(value, "", &keys, issues)?;
     if let Some(version) = object.required("version", issues)
         && version.as_u64() != Some(VERSION)
     {
@@ -66,6 +63,8 @@ pub(super) fn document(value: &Value, issues: &mut Issues) -> Option<Document> {
     let policies = section(&object, "policies", "name", issues, policy, |item: &PolicySpec| {
         &item.name
     });
+    let access = switch(&object, "access", issues, access);
+    let catalog = switch(&object, "catalog", issues, allowlist::read);
     report_role_defects(&roles, issues);
     report_unsuitable_values(&users, &attributes, issues);
     Some(Document {
@@ -76,7 +75,23 @@ pub(super) fn document(value: &Value, issues: &mut Issues) -> Option<Document> {
         users: without_indexes(users),
         decision_functions: without_indexes(functions),
         policies: without_indexes(policies),
+        access: access?,
+        catalog: catalog?,
     })
+}
+
+/// A section for which `null` has a meaning of its own.
+fn switch<'a, T>(
+    object: &Object<'a>,
+    key: &str,
+    issues: &mut Issues,
+    read: impl FnOnce(&'a Value, &str, &mut Issues) -> Option<T>,
+) -> Option<Switch<T>> {
+    if object.is_null(key) {
+        return Some(Switch::Off);
+    }
+    let section = object.optional(key, issues, read)?;
+    Some(section.map_or(Switch::Keep, Switch::On))
 }
 
 /// The items of a section that can be read, `None` if it is absent. Reports names that occur twice.
@@ -221,6 +236,14 @@ fn assignments(value: &Value, path: &str, issues: &mut Issues) -> Option<Vec<Ass
     Some(assignments)
 }
 
+fn access(value: &Value, path: &str, issues: &mut Issues) -> Option<Vec<Assignee>> {
+    let grants = json::list(value, path, MAX_ITEMS, issues, |value, path, issues| {
+        assignee(&Object::open(value, path, &["role", "user"], issues)?, path, issues)
+    })?;
+    report_repeated(grants.iter(), path, issues);
+    Some(grants)
+}
+
 fn assignment(value: &Value, path: &str, issues: &mut Issues) -> Option<AssignmentSpec> {
     let object = Object::open(value, path, &["priority", "role", "user"], issues)?;
     let priority = object.optional("priority", issues, |value, path, issues| {
@@ -230,25 +253,30 @@ fn assignment(value: &Value, path: &str, issues: &mut Issues) -> Option<Assignme
         }
         priority
     });
+    let to = assignee(&object, path, issues);
+    Some(AssignmentSpec {
+        to: to?,
+        priority: priority?.unwrap_or(DEFAULT_PRIORITY),
+    })
+}
+
+/// Whom an object with the keys `role` and `user` names.
+fn assignee(object: &Object, path: &str, issues: &mut Issues) -> Option<Assignee> {
     let role = object.optional("role", issues, |value, path, issues| {
         name(value, path, issues, check_name)
     });
     let user = object.optional("user", issues, |value, path, issues| {
         name(value, path, issues, check_username)
     });
-    let to = match (role?, user?) {
-        (None, None) => Assignee::Everyone,
-        (Some(role), None) => Assignee::Role(role),
-        (None, Some(user)) => Assignee::User(user),
+    match (role?, user?) {
+        (None, None) => Some(Assignee::Everyone),
+        (Some(role), None) => Some(Assignee::Role(role)),
+        (None, Some(user)) => Some(Assignee::User(user)),
         (Some(_), Some(_)) => {
             issues.report(path, "must not have both a role and a user");
-            return None;
+            None
         }
-    };
-    Some(AssignmentSpec {
-        priority: priority?.unwrap_or(DEFAULT_PRIORITY),
-        to,
-    })
+    }
 }
 
 /// Names of roles, each once.

@@ -40,6 +40,11 @@ fn complete() -> Value {
             {"name": "gone", "policy_type": "table_deny", "is_enabled": true,
              "targets": [{"schemas": ["hr"], "tables": ["*"]}], "assignments": []},
         ],
+        "access": [{"user": "alice"}, {"role": "support"}, {}],
+        "catalog": {"schemas": [
+            {"schema": "public", "tables": [{"table": "notes"}, {"table": "orders", "columns": ["id", "org"]}]},
+            {"schema": "ref"},
+        ]},
     })
 }
 
@@ -191,18 +196,45 @@ fn unknown_keys_are_errors_at_every_level() {
 }
 
 #[test]
-fn what_this_version_lacks_is_refused_and_never_skipped() {
-    let refused = [
-        issues_after(|d| d["access"] = json!([{}])),
-        issues_after(|d| d["catalog"] = json!([])),
-    ];
+fn a_switch_is_absent_or_off_or_on() {
+    let sections = |value: Value| {
+        let document = Document::parse(&value).unwrap();
+        assert_eq!(document.to_json(), value);
+        (document.access, document.catalog)
+    };
+    assert_eq!(sections(json!({"version": 1})), (Switch::Keep, Switch::Keep));
     assert_eq!(
-        refused.concat(),
-        [
-            "access: access grants are not available in this version",
-            "catalog: catalog allowlists are not available in this version",
-        ]
+        sections(json!({"version": 1, "access": null, "catalog": null})),
+        (Switch::Off, Switch::Off)
     );
+    assert_eq!(
+        sections(json!({"version": 1, "access": [], "catalog": {"schemas": []}})),
+        (Switch::On(Vec::new()), Switch::On(Allowlist::default()))
+    );
+    let support = Assignee::Role("support".into());
+    assert_eq!(
+        sections(json!({"version": 1, "access": [{}, {"role": "support"}]})).0,
+        Switch::On(vec![Assignee::Everyone, support])
+    );
+}
+
+#[test]
+fn access_names_a_user_or_a_role_or_nobody_once() {
+    refused("access", |d| d["access"] = json!({"user": "alice"}));
+    refused("access[0]", |d| d["access"][0] = json!("alice"));
+    refused("access[0]", |d| {
+        d["access"][0] = json!({"user": "alice", "role": "support"})
+    });
+    refused("access[0].priority", |d| {
+        d["access"][0] = json!({"user": "bob", "priority": 1})
+    });
+    refused("access[0].user", |d| d["access"][0] = json!({"user": ""}));
+    refused("access[1].role", |d| d["access"][1] = json!({"role": 7}));
+    refused("access[2]", |d| d["access"][2] = json!({"role": "support"}));
+    refused("access[2]", |d| d["access"][0] = json!({}));
+    refused("catalog.schemas[0].tables[1].columns[1]", |d| {
+        d["catalog"]["schemas"][0]["tables"][1]["columns"][1] = json!("id")
+    });
 }
 
 #[test]

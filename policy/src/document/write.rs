@@ -1,6 +1,7 @@
 //! Writing a policy document: what [`Document::parse`] reads back as the same document.
 
-use super::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec};
+use super::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, Switch, UserSpec};
+use crate::allowlist::Allowlist;
 use crate::attribute;
 use crate::function::FunctionSpec;
 use crate::model::targets_to_json;
@@ -20,6 +21,11 @@ impl Document {
                 list(&self.decision_functions, FunctionSpec::to_json),
             ),
             ("policies", list(&self.policies, PolicySpec::to_json)),
+            (
+                "access",
+                switch(&self.access, |grants| grants.iter().map(Assignee::to_json).collect()),
+            ),
+            ("catalog", switch(&self.catalog, Allowlist::to_json)),
         ])
     }
 }
@@ -66,12 +72,19 @@ impl PolicySpec {
 
 impl AssignmentSpec {
     fn to_json(&self) -> Value {
-        let (role, user) = match &self.to {
-            Assignee::Everyone => (None, None),
-            Assignee::Role(name) => (Some(json!(name)), None),
-            Assignee::User(name) => (None, Some(json!(name))),
-        };
-        object([("role", role), ("user", user), ("priority", Some(json!(self.priority)))])
+        let mut value = self.to.to_json();
+        value["priority"] = json!(self.priority);
+        value
+    }
+}
+
+impl Assignee {
+    fn to_json(&self) -> Value {
+        match self {
+            Assignee::Everyone => json!({}),
+            Assignee::Role(name) => json!({ "role": name }),
+            Assignee::User(name) => json!({ "user": name }),
+        }
     }
 }
 
@@ -80,6 +93,14 @@ fn object<const N: usize>(entries: [(&str, Option<Value>); N]) -> Value {
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(entries.collect::<Map<_, _>>())
+}
+
+fn switch<T>(section: &Switch<T>, to_json: impl Fn(&T) -> Value) -> Option<Value> {
+    match section {
+        Switch::Keep => None,
+        Switch::Off => Some(Value::Null),
+        Switch::On(section) => Some(to_json(section)),
+    }
 }
 
 fn list<T>(items: &Option<Vec<T>>, to_json: impl Fn(&T) -> Value) -> Option<Value> {

@@ -13,7 +13,7 @@ pub const MAX_TARGETS: usize = 1_000;
 
 /// Most characters of the name of a policy or a role.
 pub const MAX_NAME_CHARS: usize = 100;
-/// Most bytes of a username, as of every PostgreSQL role name.
+/// Most bytes of a username, as of every name in PostgreSQL.
 pub const MAX_USERNAME_BYTES: usize = 63;
 
 /// Whether a text can name a policy or a role: 1 to [`MAX_NAME_CHARS`] characters, not only white space, no NUL.
@@ -27,15 +27,20 @@ pub fn check_name(text: &str) -> Result<(), Issue> {
     Err(Issue::new("name", message))
 }
 
-/// Whether a text can be a username: 1 to [`MAX_USERNAME_BYTES`] bytes without NUL, as of a PostgreSQL role name.
+/// Whether a text can be a username, which is the name of a PostgreSQL role.
 pub fn check_username(text: &str) -> Result<(), Issue> {
+    check_identifier(text).map_err(|issue| Issue::new("username", issue.message))
+}
+
+/// Whether PostgreSQL can name something so: 1 to [`MAX_USERNAME_BYTES`] bytes without NUL.
+pub fn check_identifier(text: &str) -> Result<(), Issue> {
     let message = match text {
         "" => "must not be empty".to_owned(),
         _ if text.len() > MAX_USERNAME_BYTES => format!("must not be longer than {MAX_USERNAME_BYTES} bytes"),
         _ if text.contains('\0') => "must not contain a NUL character".to_owned(),
         _ => return Ok(()),
     };
-    Err(Issue::new("username", message))
+    Err(Issue::new("name", message))
 }
 
 /// A policy type from its text form, e.g. `row_filter`.

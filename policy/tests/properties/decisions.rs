@@ -142,9 +142,18 @@ fn expected(situation: &Situation) -> View {
 
     let allowlists = of(PolicyType::ColumnAllow);
     let bounded = situation.mode == AccessMode::PolicyRequired || !allowlists.is_empty();
-    let allowed = |column: &str| !bounded || firing(PolicyType::ColumnAllow).any(|policy| lists(policy, column));
+    let selected = |column: &str| {
+        let selected = &situation.relation.selected;
+        selected.as_ref().is_none_or(|columns| columns.contains(column))
+    };
+    let allowed = |column: &str| {
+        selected(column) && (!bounded || firing(PolicyType::ColumnAllow).any(|policy| lists(policy, column)))
+    };
     let something_allowed = match relation.columns {
-        [] => !bounded || firing(PolicyType::ColumnAllow).next().is_some(),
+        [] => {
+            let unselected = situation.relation.selected.as_ref().is_some_and(BTreeSet::is_empty);
+            !unselected && (!bounded || firing(PolicyType::ColumnAllow).next().is_some())
+        }
         columns => columns.iter().any(|column| allowed(column)),
     };
     if firing(PolicyType::TableDeny).next().is_some() || !something_allowed {
@@ -312,10 +321,23 @@ proptest! {
     fn waiving_lifts_allowlists_and_nothing_else(situation in sound_situation()) {
         let mut without = situation.clone();
         without.mode = AccessMode::Open;
+        without.relation.selected = None;
         without.policies.retain(|(policy, _)| policy.policy_type != PolicyType::ColumnAllow);
         let waived = view(&situation.decide().waived(), &situation.applicable());
         prop_assert_eq!(&waived, &seen(&without));
         prop_assert!(seen(&situation).is_within(&waived));
+    }
+
+    #[test]
+    fn a_catalog_allowlist_never_shows_more(situation in situation(), selected in crate::support::selected()) {
+        let mut everything = situation.clone();
+        everything.relation.selected = None;
+        prop_assert!(seen(&situation).is_within(&seen(&everything)));
+        let mut fewer = situation.clone();
+        if let (Some(one), Some(other)) = (&mut fewer.relation.selected, &selected) {
+            one.retain(|column| other.contains(column));
+        }
+        prop_assert!(seen(&fewer).is_within(&seen(&situation)));
     }
 
     #[test]

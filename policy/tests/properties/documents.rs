@@ -1,17 +1,18 @@
 //! The document reader on arbitrary JSON, on documents that are nearly right, and on right ones.
 
 use crate::support::{mode, sound_policy};
+use policy::allowlist::Allowlist;
 use policy::attribute::{Definition, Value, ValueType};
-use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, UserSpec};
+use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, Switch, UserSpec};
 use policy::function::{EvaluateContext, FunctionSpec, LogLevel, OnError};
 use policy::model::Targets;
-use proptest::collection::vec;
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::json;
 
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 28] = [
     "version",
     "access_mode",
     "attributes",
@@ -34,6 +35,12 @@ const KEYS: [&str; 22] = [
     "filter_expression",
     "assignments",
     "priority",
+    "access",
+    "user",
+    "role",
+    "catalog",
+    "schema",
+    "table",
 ];
 
 /// JSON of every shape, with keys and texts that occur in documents.
@@ -147,13 +154,32 @@ fn user() -> impl Strategy<Value = UserSpec> {
         })
 }
 
-fn policy() -> impl Strategy<Value = PolicySpec> {
-    let to = prop_oneof![
+fn assignee() -> impl Strategy<Value = Assignee> {
+    prop_oneof![
         Just(Assignee::Everyone),
         name().prop_map(Assignee::User),
         name().prop_map(Assignee::Role)
-    ];
-    let assignment = (any::<i32>(), to).prop_map(|(priority, to)| AssignmentSpec { priority, to });
+    ]
+}
+
+fn access() -> impl Strategy<Value = Vec<Assignee>> {
+    vec(assignee(), 0..4).prop_map(|grants| distinct_by(grants, Clone::clone))
+}
+
+fn allowlist() -> impl Strategy<Value = Allowlist> {
+    let columns = btree_set(name(), 0..3);
+    let tables = btree_map(name(), option::of(columns), 0..3);
+    btree_map(name(), option::of(tables), 0..3).prop_map(|schemas| Allowlist { schemas })
+}
+
+fn switch<T: std::fmt::Debug + Clone + 'static>(
+    section: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Switch<T>> {
+    prop_oneof![Just(Switch::Keep), Just(Switch::Off), section.prop_map(Switch::On)].boxed()
+}
+
+fn policy() -> impl Strategy<Value = PolicySpec> {
+    let assignment = (any::<i32>(), assignee()).prop_map(|(priority, to)| AssignmentSpec { priority, to });
     (
         name(),
         sound_policy(),
@@ -231,7 +257,9 @@ fn document() -> impl Strategy<Value = Document> {
         option::of(vec(decision_function(), 0..4)),
         option::of(vec(policy(), 0..4)),
     );
-    (option::of(mode()), sections).prop_map(|(access_mode, (attributes, roles, users, functions, policies))| {
+    let switches = (switch(access()), switch(allowlist()));
+    (option::of(mode()), sections, switches).prop_map(|(access_mode, sections, (access, catalog))| {
+        let (attributes, roles, users, functions, policies) = sections;
         let roles = roles.map(|roles| {
             let mut roles = distinct_by(roles, |role| role.name.clone());
             for index in 1..roles.len() {
@@ -251,6 +279,8 @@ fn document() -> impl Strategy<Value = Document> {
             users: users.map(|items| distinct_by(items, |item| item.username.clone())),
             decision_functions: functions.map(|items| distinct_by(items, |item| item.name.clone())),
             policies: policies.map(|items| distinct_by(items, |item| item.name.clone())),
+            access,
+            catalog,
         }
     })
 }

@@ -1,5 +1,6 @@
 //! Property tests: what has to hold for every input, judged by matchers and evaluators of their own.
 
+mod access;
 mod decisions;
 mod documents;
 mod patterns;

@@ -1,12 +1,13 @@
 //! Generators of policies over a small world: few names, so that policies meet.
 
-use policy::decide::{Applicable, Decision, Relation};
+use policy::decide::{Applicable, Decision, Relation, Selection};
 use policy::model::{
     AccessMode, Assignment, Check, Definition, FilterMode, Id, Policy, PolicyType, Scope, Target, Targets,
 };
 use policy::pattern::Pattern;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use std::collections::BTreeSet;
 
 /// All the columns there are.
 pub const COLUMNS: [&str; 4] = ["c0", "c1", "d0", "d1"];
@@ -18,6 +19,8 @@ pub struct OwnedRelation {
     pub name: &'static str,
     pub ancestors: Vec<(String, String)>,
     pub columns: Vec<&'static str>,
+    /// What a catalog allowlist selects: `None` for everything, no columns for nothing.
+    pub selected: Option<BTreeSet<String>>,
 }
 
 impl OwnedRelation {
@@ -27,6 +30,11 @@ impl OwnedRelation {
             name: self.name,
             ancestors: &self.ancestors,
             columns: &self.columns,
+            selection: match &self.selected {
+                None => Selection::Everything,
+                Some(columns) if columns.is_empty() => Selection::Nothing,
+                Some(columns) => Selection::Columns(columns),
+            },
         }
     }
 }
@@ -146,14 +154,23 @@ pub fn relation() -> impl Strategy<Value = OwnedRelation> {
     let name = || (select(vec!["a", "b"]), select(vec!["t", "u", "t1"]));
     let owned = |(schema, name): (&str, &str)| (schema.to_owned(), name.to_owned());
     let ancestors = proptest::collection::vec(name().prop_map(owned), 0..=1);
-    (name(), ancestors, subsequence(COLUMNS.to_vec(), 0..=4)).prop_map(|((schema, name), ancestors, columns)| {
+    let columns = || subsequence(COLUMNS.to_vec(), 0..=4);
+    (name(), ancestors, columns(), selected()).prop_map(|((schema, name), ancestors, columns, selected)| {
         OwnedRelation {
             schema,
             name,
             ancestors,
             columns,
+            selected,
         }
     })
+}
+
+/// What a catalog allowlist may select; everything more often than not.
+pub fn selected() -> impl Strategy<Value = Option<BTreeSet<String>>> {
+    let columns = subsequence(COLUMNS.to_vec(), 0..=4);
+    let columns = columns.prop_map(|columns| columns.into_iter().map(str::to_owned).collect());
+    proptest::option::weighted(0.4, columns)
 }
 
 fn situation_of(policies: impl Strategy<Value = Vec<Policy>>) -> impl Strategy<Value = Situation> {
