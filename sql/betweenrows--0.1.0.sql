@@ -703,6 +703,12 @@ create function betweenrows.export() returns jsonb
     as 'MODULE_PATHNAME', 'export_wrapper';
 comment on function betweenrows.export() is 'the catalog as a policy document';
 
+create function betweenrows.catalog_digest() returns text
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'catalog_digest_wrapper';
+comment on function betweenrows.catalog_digest() is
+    'a text that is another one after every change of the catalog, by whatever means and by whomever';
+
 -- Looking ----------------------------------------------------------------------------------------------------------
 
 -- Runs with the caller's rights: who asks is what it tells.

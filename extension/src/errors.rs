@@ -6,7 +6,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use policy::access::Standing;
 
-use crate::catalog::subject::Subject;
+use crate::catalog::Session;
 
 /// As [`raise`], for an error that is a policy's doing: the audit hears of it.
 fn refuse(code: PgSqlErrorCode, message: impl Into<String>, hint: Option<&str>) -> ! {
@@ -51,8 +51,8 @@ pub(crate) fn foreign_function(name: &str) -> ! {
 }
 
 /// The subject may not use the database (42501).
-pub(crate) fn shut_out(subject: &Subject) -> ! {
-    let (message, hint) = if subject.standing == Standing::WithoutGrant {
+pub(crate) fn shut_out(session: &Session) -> ! {
+    let (message, hint) = if session.subject.standing == Standing::WithoutGrant {
         (
             "permission denied: this user has no access to this database",
             "Ask an administrator of betweenrows for an access grant.",
@@ -63,7 +63,8 @@ pub(crate) fn shut_out(subject: &Subject) -> ! {
             "Ask an administrator of betweenrows to activate the user.",
         )
     };
-    refuse(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, Some(hint))
+    crate::audit::shut_out(session);
+    raise(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, Some(hint))
 }
 
 /// The subject has no value for an attribute that its definition requires (42501).

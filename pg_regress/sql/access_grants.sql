@@ -71,6 +71,9 @@ COPY (SELECT secret FROM t) TO STDOUT;  -- fail
 COPY t FROM STDIN;  -- fail
 \.
 BEGIN;
+SELECT last_value FROM s;  -- fail
+ROLLBACK;
+BEGIN;
 LOCK TABLE t;  -- fail
 ROLLBACK;
 EXPLAIN SELECT * FROM t;  -- fail
@@ -213,6 +216,12 @@ SELECT betweenrows.grant_access(to_user => 'grants_bob');  -- fail
 SELECT betweenrows.require_access_grant(false);  -- fail
 SELECT * FROM betweenrows.access_grants;  -- fail
 RESET SESSION AUTHORIZATION;
+-- One who is switched off manages and audits nothing by tables.
+SELECT FROM betweenrows.create_user('grants_admin', is_active => false);
+SET SESSION AUTHORIZATION grants_admin;
+SELECT count(*) > 0 AS readable FROM betweenrows.admin_audit;  -- fail
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.drop_user('grants_admin');
 
 -- Documents.
 SELECT jsonb_pretty(betweenrows.export() -> 'access');
@@ -244,9 +253,14 @@ RESET SESSION AUTHORIZATION;
 -- A setting that cannot be understood closes.
 BEGIN;
 UPDATE betweenrows.settings SET value = '"no"' WHERE key = 'require_access_grant';
+SELECT finding FROM jsonb_array_elements(betweenrows.status() -> 'findings') AS finding WHERE finding ->> 'kind' = 'setting';
 SET LOCAL SESSION AUTHORIZATION grants_bob;
 SELECT count(*) FROM t;  -- fail
 ROLLBACK;
+-- Each refusal is on record.
+SELECT betweenrows.audit_flush();
+SELECT username, statement_kind, status, sqlstate, count(*) FROM betweenrows.query_audit WHERE username LIKE 'grants%'
+ GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3;
 
 SELECT betweenrows.require_access_grant(false);
 SELECT betweenrows.exempt_role('grants_exempt', false);

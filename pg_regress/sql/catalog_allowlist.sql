@@ -40,6 +40,7 @@ SELECT betweenrows.set_catalog('{"schemas": [
         {"table": "parts"}, {"table": "base", "columns": ["id"]}, {"table": "of_salaries"}, {"table": "by_owner"}]},
     {"schema": "listed_ref"}]}');
 SELECT betweenrows.status() -> 'has_catalog' AS has_catalog;
+SELECT finding FROM jsonb_array_elements(betweenrows.status() -> 'findings') AS finding WHERE finding ->> 'kind' = 'catalog';
 
 -- Viewpoint of alice.
 SET SESSION AUTHORIZATION listed_alice;
@@ -173,6 +174,30 @@ SET SESSION AUTHORIZATION listed_alice;
 SELECT count(*) FROM betweenrows.admin_audit;  -- fail
 RESET SESSION AUTHORIZATION;
 SELECT betweenrows.set_access_mode('open');
+
+-- Whoever keeps the catalog sees each change by whomever, and none where there was none.
+SELECT betweenrows.catalog_digest() AS before \gset
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+SELECT betweenrows.set_catalog('{"schemas": [{"schema": "nowhere"}, {"schema": "listed", "tables": [{"table": "orders"}]}]}');
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+SELECT betweenrows.catalog_digest() AS before \gset
+SELECT betweenrows.set_catalog('{"schemas": [{"schema": "listed", "tables": [{"table": "orders"}]}, {"schema": "nowhere"}]}');
+SELECT * FROM betweenrows.apply('{"version": 1, "users": [{"username": "listed_alice", "is_active": false}], "access": [{}]}', dry_run => true);
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+SELECT finding FROM jsonb_array_elements(betweenrows.status() -> 'findings') AS finding WHERE finding ->> 'kind' = 'catalog';
+BEGIN;
+SELECT betweenrows.alter_user('listed_alice', attributes => '{}', is_active => false);
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+ROLLBACK;
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+SELECT betweenrows.grant_access(to_user => 'listed_alice');
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+SELECT betweenrows.catalog_digest() AS before \gset
+SELECT betweenrows.revoke_access(to_user => 'listed_alice');
+SELECT betweenrows.catalog_digest() = :'before' AS same;
+SET SESSION AUTHORIZATION listed_alice;
+SELECT betweenrows.catalog_digest();  -- fail
+RESET SESSION AUTHORIZATION;
 
 -- Documents replace the whole list, whoever made it.
 SELECT * FROM betweenrows.apply('{"version": 1, "catalog": {"schemas": [{"schema": "listed", "tables": [

@@ -6,7 +6,7 @@ use pgrx::iter::TableIterator;
 use pgrx::pg_sys::Oid;
 use pgrx::{name, notice, prelude::*};
 use policy::access::Standing;
-use policy::decide::{self, Applicable, TableAccess};
+use policy::decide::{self, Applicable, Selection, TableAccess};
 use policy::function::Ruling;
 use policy::model::{Id, Scope};
 
@@ -64,7 +64,7 @@ fn effective_policies(
 /// Something that took effect on a relation.
 struct Row {
     on_relation: String,
-    /// `None` when the relation is hidden by default.
+    /// `None` for what is hidden by default.
     policy: Option<ByPolicy>,
     effect: &'static str,
     column: Option<String>,
@@ -141,7 +141,7 @@ impl Subject {
         }
     }
 
-    /// What took effect on one relation; with `explain` also that it is hidden without a policy that says so.
+    /// What took effect on one relation; with `explain` also what is hidden without a policy that says so.
     fn effects(&self, catalog: &Catalog, applicable: &[Applicable], relation: &Relation, explain: bool) -> Vec<Row> {
         let columns: Vec<&str> = relation.columns.iter().map(String::as_str).collect();
         let facts = decide::Relation {
@@ -153,14 +153,23 @@ impl Subject {
         };
         let decision = decide::decide(catalog.access_mode, applicable, &facts);
         let mut rows = Vec::new();
-        if explain && decision.table == TableAccess::NotAllowed {
-            let on_relation = relation.quoted_name();
+        let mut by_default = |effect, column| {
             rows.push(Row {
-                on_relation,
+                on_relation: relation.quoted_name(),
                 policy: None,
-                effect: "not_allowed",
-                column: None,
+                effect,
+                column,
             });
+        };
+        if explain && facts.selection == Selection::Nothing {
+            by_default("not_in_catalog", None);
+        } else if explain {
+            for name in columns.iter().filter(|name| !facts.selection.includes(name)) {
+                by_default("not_in_catalog", Some((*name).to_owned()));
+            }
+            if decision.table == TableAccess::NotAllowed {
+                by_default("not_allowed", None);
+            }
         }
         rows.extend(decision.effects().into_iter().map(|applied| {
             let entry = &applicable[applied.policy];

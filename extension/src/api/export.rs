@@ -1,4 +1,4 @@
-//! `export()`: the catalog as a policy document, in an order that depends on names only.
+//! `export()`: the catalog as a policy document, in an order that depends on names only; `catalog_digest()`: whether it changed.
 
 use pgrx::{JsonB, prelude::*};
 use policy::document::VERSION;
@@ -26,6 +26,41 @@ fn export() -> JsonB {
     }
     JsonB(document)
 }
+
+/// See the comment on the SQL function.
+///
+/// The transactions that wrote the rows, whoever wrote them: a transaction that began earlier than another and commits later
+/// changes it too, which the highest id in `admin_audit` would not.
+#[pg_extern(sql = false)]
+fn catalog_digest() -> String {
+    let of_table = |table: &str| {
+        format!(
+            "select '{table}' as name, count(*) as number, sum(pg_catalog.hashint8(t.xmin::text::bigint)) as writers
+             from betweenrows.{table} t"
+        )
+    };
+    let query = format!(
+        "select to_jsonb(md5(string_agg(concat_ws(' ', t.name, t.number, t.writers), ' ' order by t.name))) from ({}) t",
+        MANAGED.map(of_table).join(" union all ")
+    );
+    sql::look(&query, &[]).pop().map(sql::read).unwrap_or_default()
+}
+
+/// The tables that decisions depend on.
+const MANAGED: [&str; 12] = [
+    "access_grants",
+    "attribute_definitions",
+    "decision_functions",
+    "exempt_roles",
+    "policies",
+    "policy_assignments",
+    "role_members",
+    "role_parents",
+    "roles",
+    "settings",
+    "trusted_objects",
+    "users",
+];
 
 const ATTRIBUTES: &str = "
     select jsonb_strip_nulls(jsonb_build_object('key', d.key, 'value_type', d.value_type,

@@ -2,6 +2,8 @@
 //!
 //! Subjects are told no reason when something is closed to them; this is where the reason is.
 
+use std::collections::HashMap;
+
 use pgrx::{JsonB, prelude::*};
 use policy::allowlist::Allowlist;
 use policy::model::{Definition, Policy, PolicyType, Targets, check_targets};
@@ -30,6 +32,7 @@ fn status() -> JsonB {
                 decision_functions(&catalog, &mut findings);
                 views(&catalog, &mut findings);
                 trusted_objects(&catalog, &mut findings);
+                selected(&catalog, &mut findings);
             }
         }
     }
@@ -258,6 +261,33 @@ fn attribute_values(catalog: &Catalog, findings: &mut Findings) {
                     );
                 }
                 None => findings.warning("user", &user.username, format!("attributes.{key}: has no definition")),
+            }
+        }
+    }
+}
+
+/// Names that the catalog allowlist selects and nothing has. They are selected when something gets them.
+fn selected(catalog: &Catalog, findings: &mut Findings) {
+    let Some(allowlist) = &catalog.allowlist else { return };
+    let relations = relations::all();
+    let mut found: HashMap<&str, HashMap<&str, &[String]>> = HashMap::new();
+    for relation in &relations {
+        let tables = found.entry(&relation.schema).or_default();
+        tables.insert(&relation.name, &relation.columns);
+    }
+    for (schema, tables) in &allowlist.schemas {
+        let Some(found) = found.get(schema.as_str()) else {
+            findings.warning("catalog", schema, "there is no relation in a schema of this name");
+            continue;
+        };
+        for (table, columns) in tables.iter().flatten() {
+            let name = format!("{schema}.{table}");
+            let Some(found) = found.get(table.as_str()) else {
+                findings.warning("catalog", &name, "there is no relation of this name");
+                continue;
+            };
+            for column in columns.iter().flatten().filter(|column| !found.contains(column)) {
+                findings.warning("catalog", &name, format!("there is no column \"{column}\""));
             }
         }
     }

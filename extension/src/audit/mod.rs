@@ -131,6 +131,11 @@ pub(crate) fn refused() {
     statement::refused();
 }
 
+/// A statement of a subject that may use no table is refused, whatever it is about: the error is raised right after.
+pub(crate) fn shut_out(session: &Session) {
+    statement::shut_out(session);
+}
+
 /// A utility statement is about to work on a governed relation without a plan.
 pub(crate) fn relation_touched(session: &Session, governance: &Governance, access: &str, written: Vec<String>) {
     let (description, level) = collect::direct(session, governance, access, written);

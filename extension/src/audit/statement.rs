@@ -17,6 +17,7 @@ use super::open::{self, Error, Open, Plan};
 use super::settings::{self, Level};
 use super::top::{self, Owner, Top};
 use super::{collect, literals};
+use crate::catalog::Session;
 use crate::guard::frames;
 
 /// The last error of a statement of the client.
@@ -215,6 +216,13 @@ pub(crate) fn refused() {
         && let Some(attempt) = collect::attempt()
     {
         attempted(attempt);
+    }
+}
+
+/// The same for a subject that may use no table, where no relation was judged.
+pub(super) fn shut_out(session: &Session) {
+    if records() && !crate::catalog::is_assumed() {
+        attempted(collect::attempt().unwrap_or_else(|| collect::attempt_at(session, &[], &[])));
     }
 }
 

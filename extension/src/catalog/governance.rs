@@ -387,14 +387,16 @@ fn state_without_policies(session: &Session, relid: Oid) -> State {
     if relation::is_toast(relid) {
         return State::Reserved;
     }
+    let standing = session.subject.standing;
     if is_own(session, relid) {
-        return if session.is_auditor() && is_audit_table(relid) {
+        // Those who manage and audit need no access to the data.
+        return if standing != Standing::Inactive && session.is_auditor() && is_audit_table(relid) {
             State::Open
         } else {
             State::Reserved
         };
     }
-    if session.subject.standing != Standing::Admitted && relation::is_target_kind(relid) {
+    if standing != Standing::Admitted && (relation::is_target_kind(relid) || relation::kind(relid) == b'S') {
         return State::ShutOut;
     }
     State::Open

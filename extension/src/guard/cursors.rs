@@ -97,7 +97,7 @@ unsafe fn check(session: &Session, stmt: *mut PlannedStmt, strictly: bool) {
             continue;
         }
         if session.governance((*rte).relid).state == State::ShutOut {
-            errors::shut_out(&session.subject);
+            errors::shut_out(session);
         }
         let proof = if (*rte).enrname.is_null() {
             c""

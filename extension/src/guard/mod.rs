@@ -48,7 +48,7 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).enrname.is_null() {
             // What the planner put in after the rewriting, like a function's statement, is nothing to wonder about here.
             if session.governance((*rte).relid).state == State::ShutOut {
-                errors::shut_out(&session.subject);
+                errors::shut_out(&session);
             }
             errors::unproven_relation();
         }

@@ -9,109 +9,77 @@ use super::{depend, nodes};
 /// An object: the catalog that has it, and its OID there.
 pub(crate) type Object = (Oid, Oid);
 
+/// The fixed part of a catalog's rows, by which [`newest`] reads them.
+///
+/// # Safety
+/// It is the struct of the rows of `CATALOG`, whose unique index `INDEX` is on the column `KEY`, an OID.
+unsafe trait Form {
+    const CATALOG: Oid;
+    const INDEX: u32;
+    const KEY: u32;
+}
+
+macro_rules! forms {
+    ($($form:ident: $catalog:ident, $index:ident, $key:ident;)*) => {$(
+        // SAFETY: PostgreSQL's names of one catalog, its index on the OID, and that column.
+        unsafe impl Form for pg_sys::$form {
+            const CATALOG: Oid = pg_sys::$catalog;
+            const INDEX: u32 = pg_sys::$index;
+            const KEY: u32 = pg_sys::$key;
+        }
+    )*};
+}
+
+forms! {
+    FormData_pg_attrdef: AttrDefaultRelationId, AttrDefaultOidIndexId, Anum_pg_attrdef_oid;
+    FormData_pg_authid: AuthIdRelationId, AuthIdOidIndexId, Anum_pg_authid_oid;
+    FormData_pg_class: RelationRelationId, ClassOidIndexId, Anum_pg_class_oid;
+    FormData_pg_constraint: ConstraintRelationId, ConstraintOidIndexId, Anum_pg_constraint_oid;
+    FormData_pg_index: IndexRelationId, IndexRelidIndexId, Anum_pg_index_indexrelid;
+    FormData_pg_namespace: NamespaceRelationId, NamespaceOidIndexId, Anum_pg_namespace_oid;
+    FormData_pg_policy: PolicyRelationId, PolicyOidIndexId, Anum_pg_policy_oid;
+    FormData_pg_publication_rel: PublicationRelRelationId, PublicationRelObjectIndexId, Anum_pg_publication_rel_oid;
+    FormData_pg_rewrite: RewriteRelationId, RewriteOidIndexId, Anum_pg_rewrite_oid;
+    FormData_pg_statistic_ext: StatisticExtRelationId, StatisticExtOidIndexId, Anum_pg_statistic_ext_oid;
+    FormData_pg_trigger: TriggerRelationId, TriggerOidIndexId, Anum_pg_trigger_oid;
+}
+
 /// The relation that an object belongs to: an index's or trigger's table, a rule's view, a relation itself. `None` for what
 /// belongs to no relation. Rows that the running command wrote count.
 pub(crate) fn relation_of((class, object): Object) -> Option<Oid> {
-    // SAFETY: each catalog is read with the struct of its own rows.
-    let relid = unsafe {
-        match class {
-            pg_sys::RelationRelationId => return relation_or_table(object),
-            pg_sys::ConstraintRelationId => newest(
-                class,
-                pg_sys::ConstraintOidIndexId,
-                pg_sys::Anum_pg_constraint_oid,
-                object,
-                |form: &pg_sys::FormData_pg_constraint| form.conrelid,
-            ),
-            pg_sys::TriggerRelationId => newest(
-                class,
-                pg_sys::TriggerOidIndexId,
-                pg_sys::Anum_pg_trigger_oid,
-                object,
-                |form: &pg_sys::FormData_pg_trigger| form.tgrelid,
-            ),
-            pg_sys::RewriteRelationId => newest(
-                class,
-                pg_sys::RewriteOidIndexId,
-                pg_sys::Anum_pg_rewrite_oid,
-                object,
-                |form: &pg_sys::FormData_pg_rewrite| form.ev_class,
-            ),
-            pg_sys::PolicyRelationId => newest(
-                class,
-                pg_sys::PolicyOidIndexId,
-                pg_sys::Anum_pg_policy_oid,
-                object,
-                |form: &pg_sys::FormData_pg_policy| form.polrelid,
-            ),
-            pg_sys::StatisticExtRelationId => newest(
-                class,
-                pg_sys::StatisticExtOidIndexId,
-                pg_sys::Anum_pg_statistic_ext_oid,
-                object,
-                |form: &pg_sys::FormData_pg_statistic_ext| form.stxrelid,
-            ),
-            pg_sys::PublicationRelRelationId => newest(
-                class,
-                pg_sys::PublicationRelObjectIndexId,
-                pg_sys::Anum_pg_publication_rel_oid,
-                object,
-                |form: &pg_sys::FormData_pg_publication_rel| form.prrelid,
-            ),
-            pg_sys::AttrDefaultRelationId => newest(
-                class,
-                pg_sys::AttrDefaultOidIndexId,
-                pg_sys::Anum_pg_attrdef_oid,
-                object,
-                |form: &pg_sys::FormData_pg_attrdef| form.adrelid,
-            ),
-            _ => None,
-        }
+    let relid = match class {
+        pg_sys::RelationRelationId => return relation_or_table(object),
+        pg_sys::ConstraintRelationId => newest(object, |form: &pg_sys::FormData_pg_constraint| form.conrelid),
+        pg_sys::TriggerRelationId => newest(object, |form: &pg_sys::FormData_pg_trigger| form.tgrelid),
+        pg_sys::RewriteRelationId => newest(object, |form: &pg_sys::FormData_pg_rewrite| form.ev_class),
+        pg_sys::PolicyRelationId => newest(object, |form: &pg_sys::FormData_pg_policy| form.polrelid),
+        pg_sys::StatisticExtRelationId => newest(object, |form: &pg_sys::FormData_pg_statistic_ext| form.stxrelid),
+        pg_sys::PublicationRelRelationId => newest(object, |form: &pg_sys::FormData_pg_publication_rel| form.prrelid),
+        pg_sys::AttrDefaultRelationId => newest(object, |form: &pg_sys::FormData_pg_attrdef| form.adrelid),
+        _ => None,
     };
     relid.filter(|relid| *relid != Oid::INVALID)
 }
 
 /// The table of an index, any other relation itself.
 fn relation_or_table(relid: Oid) -> Option<Oid> {
-    // SAFETY: as in `relation_of`.
-    unsafe {
-        if !matches!(newest_kind(relid)?, b'i' | b'I') {
-            return Some(relid);
-        }
-        newest(
-            pg_sys::IndexRelationId,
-            pg_sys::IndexRelidIndexId,
-            pg_sys::Anum_pg_index_indexrelid,
-            relid,
-            |form: &pg_sys::FormData_pg_index| form.indrelid,
-        )
+    if !matches!(newest_kind(relid)?, b'i' | b'I') {
+        return Some(relid);
     }
+    newest(relid, |form: &pg_sys::FormData_pg_index| form.indrelid)
 }
 
 fn newest_kind(relid: Oid) -> Option<u8> {
-    // SAFETY: the struct is that of pg_class.
-    unsafe {
-        newest(
-            pg_sys::RelationRelationId,
-            pg_sys::ClassOidIndexId,
-            pg_sys::Anum_pg_class_oid,
-            relid,
-            |form: &pg_sys::FormData_pg_class| form.relkind as u8,
-        )
-    }
+    newest(relid, |form: &pg_sys::FormData_pg_class| form.relkind as u8)
 }
 
 /// The schema and name of a relation as the running command has changed them.
 pub(crate) fn newest_relation_name(relid: Oid) -> Option<(String, String)> {
-    // SAFETY: the struct is that of pg_class; the schema's name is copied at once.
+    let (schema, name) = newest(relid, |form: &pg_sys::FormData_pg_class| {
+        (form.relnamespace, text(&form.relname))
+    })?;
+    // SAFETY: a syscache lookup, whose copy is read at once.
     unsafe {
-        let (schema, name) = newest(
-            pg_sys::RelationRelationId,
-            pg_sys::ClassOidIndexId,
-            pg_sys::Anum_pg_class_oid,
-            relid,
-            |form: &pg_sys::FormData_pg_class| (form.relnamespace, nodes::string(form.relname.data.as_ptr())),
-        )?;
         let schema = pg_sys::get_namespace_name(schema);
         (!schema.is_null()).then(|| (nodes::string(schema), name))
     }
@@ -119,44 +87,22 @@ pub(crate) fn newest_relation_name(relid: Oid) -> Option<(String, String)> {
 
 /// The name of a schema as the running command has changed it.
 pub(crate) fn newest_schema_name(schema: Oid) -> Option<String> {
-    // SAFETY: the struct is that of pg_namespace.
-    unsafe {
-        newest(
-            pg_sys::NamespaceRelationId,
-            pg_sys::NamespaceOidIndexId,
-            pg_sys::Anum_pg_namespace_oid,
-            schema,
-            |form: &pg_sys::FormData_pg_namespace| nodes::string(form.nspname.data.as_ptr()),
-        )
-    }
+    newest(schema, |form: &pg_sys::FormData_pg_namespace| text(&form.nspname))
 }
 
 /// The owner of a schema.
 pub(crate) fn schema_owner(schema: Oid) -> Option<Oid> {
-    // SAFETY: the struct is that of pg_namespace.
-    unsafe {
-        newest(
-            pg_sys::NamespaceRelationId,
-            pg_sys::NamespaceOidIndexId,
-            pg_sys::Anum_pg_namespace_oid,
-            schema,
-            |form: &pg_sys::FormData_pg_namespace| form.nspowner,
-        )
-    }
+    newest(schema, |form: &pg_sys::FormData_pg_namespace| form.nspowner)
 }
 
 /// The name of a role as the running command has changed it.
 pub(crate) fn newest_role_name(role: Oid) -> Option<String> {
-    // SAFETY: the struct is that of pg_authid.
-    unsafe {
-        newest(
-            pg_sys::AuthIdRelationId,
-            pg_sys::AuthIdOidIndexId,
-            pg_sys::Anum_pg_authid_oid,
-            role,
-            |form: &pg_sys::FormData_pg_authid| nodes::string(form.rolname.data.as_ptr()),
-        )
-    }
+    newest(role, |form: &pg_sys::FormData_pg_authid| text(&form.rolname))
+}
+
+fn text(name: &pg_sys::NameData) -> String {
+    // SAFETY: a name ends with a NUL.
+    unsafe { nodes::string(name.data.as_ptr()) }
 }
 
 /// The name of a column as the running command has changed it.
@@ -174,7 +120,7 @@ pub(crate) fn newest_column_name(relid: Oid, attno: i16) -> Option<String> {
             &keys,
             &mut |tuple| {
                 let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>();
-                name = Some(nodes::string((*form).attname.data.as_ptr()));
+                name = Some(text(&(*form).attname));
             },
         );
     }
@@ -227,17 +173,15 @@ fn dependent_relations(objects: &[Object], all: &dyn Fn(Object, bool) -> bool) -
 }
 
 /// Reads the row of an object as the running command left it.
-///
-/// # Safety
-/// `Form` is the struct of the catalog's fixed part, `index` its unique index on the column `attno`.
-unsafe fn newest<Form, R>(class: Oid, index: u32, attno: u32, object: Oid, read: impl Fn(&Form) -> R) -> Option<R> {
+fn newest<F: Form, R>(object: Oid, read: impl Fn(&F) -> R) -> Option<R> {
     let mut result = None;
-    scan(
-        class,
-        index,
-        &[(attno, pg_sys::F_OIDEQ, Datum::from(object))],
-        &mut |tuple| result = Some(read(&*pg_sys::GETSTRUCT(tuple).cast::<Form>())),
-    );
+    let key = [(F::KEY, pg_sys::F_OIDEQ, Datum::from(object))];
+    // SAFETY: by the contract of the trait; each row is read during the visit.
+    unsafe {
+        scan(F::CATALOG, F::INDEX, &key, &mut |tuple| {
+            result = Some(read(&*pg_sys::GETSTRUCT(tuple).cast::<F>()));
+        });
+    }
     result
 }
 

@@ -114,7 +114,7 @@ unsafe fn refuse_shut_out(session: &Session, query: *mut Query) {
     };
     let concerns = |query: *mut Query| list::iter::<RangeTblEntry>((*query).rtable).any(is_shut_out);
     if walk::any_query(query, &mut |query| concerns(query)) {
-        errors::shut_out(&session.subject);
+        errors::shut_out(session);
     }
 }
 
@@ -239,7 +239,7 @@ impl Rewriter {
                 compat::refuse_unless_permitted(query);
                 errors::reserved_relation()
             }
-            State::ShutOut => errors::shut_out(&self.session.subject),
+            State::ShutOut => errors::shut_out(&self.session),
             State::Broken => errors::policy_unusable(),
             State::Governed => {}
         }

@@ -30,7 +30,7 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
     match target.governance.state {
         State::Reserved if !privileges::reach(target.governance.relid) => return false,
         State::Reserved => errors::reserved_relation(),
-        State::ShutOut => errors::shut_out(&session.subject),
+        State::ShutOut => errors::shut_out(session),
         State::Broken => errors::policy_unusable(),
         State::Open | State::Governed => {}
     }

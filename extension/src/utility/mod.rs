@@ -80,7 +80,7 @@ unsafe fn judge(
     };
     course.watched = true;
     if session.subject.standing != Standing::Admitted && !is_judged_by_its_queries((**stmt).utilityStmt) {
-        errors::shut_out(&session.subject);
+        errors::shut_out(&session);
     }
     if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND {
         // A part of a statement that was judged as a whole.

@@ -30,7 +30,7 @@ pub(super) unsafe fn before(session: &Session, stmt: *mut TruncateStmt) {
             if let Found::Restricted(target) = found {
                 match target.governance.state {
                     State::Reserved => errors::reserved_relation(),
-                    State::ShutOut => errors::shut_out(&session.subject),
+                    State::ShutOut => errors::shut_out(session),
                     State::Open | State::Governed | State::Broken => {}
                 }
             }
