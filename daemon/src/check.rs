@@ -18,6 +18,7 @@ pub fn problems(document: &Document) -> Vec<String> {
     });
     let roles: Option<BTreeSet<&str>> = names(&document.roles, |role| &role.name);
     let users: Option<BTreeSet<&str>> = names(&document.users, |user| &user.username);
+    let functions: Option<BTreeSet<&str>> = names(&document.decision_functions, |function| &function.name);
     let unknown =
         |known: &Option<BTreeSet<&str>>, name: &str| known.as_ref().is_some_and(|known| !known.contains(name));
 
@@ -47,6 +48,15 @@ pub fn problems(document: &Document) -> Vec<String> {
                     problems.extend(undefined.map(|key| format!("{place}: there is no attribute \"{key}\"")));
                 }
             }
+        }
+        if let Some(function) = policy
+            .decision_function
+            .as_deref()
+            .filter(|name| unknown(&functions, name))
+        {
+            problems.push(format!(
+                "policies[{index}].decision_function: there is no decision function \"{function}\""
+            ));
         }
         for (number, assignment) in policy.assignments.iter().flatten().enumerate() {
             let place = format!("policies[{index}].assignments[{number}]");

@@ -41,6 +41,10 @@ pub struct Given {
     /// Seconds after which an unchanged data source is looked at for drift [default: 60]
     #[arg(long, global = true, env = "BR_SYNC_INTERVAL", value_name = "SECONDS")]
     pub sync_interval: Option<u32>,
+    /// The engine of decision functions, betweenrows_engine.cwasm [default: beside this program, or in the library
+    /// directory of a PostgreSQL of this machine]
+    #[arg(long, global = true, env = "BR_ENGINE_FILE", value_name = "FILE")]
+    pub engine_file: Option<PathBuf>,
     /// Log as JSON
     #[arg(long, global = true, env = "BR_LOG_JSON", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub log_json: Option<bool>,
@@ -75,6 +79,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     /// How often an unchanged data source is looked at.
     pub sync_interval: Duration,
+    /// The engine of decision functions, if it is not where it usually is.
+    pub engine_file: Option<PathBuf>,
     /// Whether to log as JSON.
     pub log_json: bool,
     /// Name of the first administrator.
@@ -137,6 +143,7 @@ impl Config {
             origins: listed(origins.as_deref(), "cors_allowed_origins", origin)?,
             trusted_proxies: listed(proxies.as_deref(), "trusted_proxies", |text| text.parse().ok())?,
             sync_interval: Duration::from_secs(u64::from(interval)),
+            engine_file: given.engine_file.or(file.engine_file),
             log_json: given.log_json.or(file.log_json).unwrap_or(false),
             admin_user: given
                 .admin_user

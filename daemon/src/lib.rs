@@ -4,10 +4,13 @@
 //! The way of a change: `api` or `commands` → `store` (checked, audited, in one transaction) → `sync` →
 //! `betweenrows.apply()` in each database that it concerns.
 
+pub mod access;
 pub mod api;
+pub mod audit;
 pub mod check;
 pub mod commands;
 pub mod config;
+pub mod decisions;
 pub mod document;
 pub mod error;
 pub mod secrets;

@@ -173,6 +173,11 @@ pub fn parse_time(text: &str) -> Option<i64> {
     Some((days * 86_400 + seconds) * 1_000_000)
 }
 
+/// The time that a context tells, in microseconds since 1970, so that `Date` can agree with it.
+pub fn told_time(context: &Value) -> Option<i64> {
+    parse_time(context["session"]["time"]["now"].as_str()?)
+}
+
 /// Year, month and day of a day since 1970-01-01 in the Gregorian calendar: Howard Hinnant's `civil_from_days`.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 use std::time::Instant;
 
 use wasmtime::{
@@ -10,6 +11,7 @@ use wasmtime::{
 };
 
 use crate::config::{RESERVED_MEMORY, engine_config};
+use crate::file::open_engine_file;
 use crate::host::{Host, Level, Limits, Log, imports, lossy};
 
 /// Bytes of an error's text that are kept.
@@ -21,7 +23,7 @@ const FILE: &str = "decision.js:";
 
 /// An engine that cannot be used, with the reason.
 #[derive(Debug)]
-pub struct EngineError(String);
+pub struct EngineError(pub(crate) String);
 
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -120,6 +122,21 @@ impl Engine {
         load()
             .map(|ready| Engine { ready })
             .map_err(|error: Error| EngineError(format!("{error:#}")))
+    }
+
+    /// Loads the engine file at a path, if it can be trusted.
+    ///
+    /// # Errors
+    /// Those of [`open_engine_file`] and [`Engine::load`].
+    pub fn open(path: &Path) -> Result<Engine, EngineError> {
+        let file = open_engine_file(path)?;
+        // SAFETY: it was checked that nobody but its owner can change it, who replaces it by rename only.
+        unsafe { Engine::load(file) }.map_err(|error| {
+            EngineError(format!(
+                "the engine file {} does not fit this program, install both of the same version: {error}",
+                path.display()
+            ))
+        })
     }
 
     /// Compiles source that defines `evaluate`, and runs its top level once.

@@ -16,6 +16,15 @@ pub struct Limits {
     pub log: usize,
 }
 
+impl Limits {
+    /// What holds unless somebody says otherwise: an evaluation takes a few milliseconds at the most.
+    pub const DEFAULT: Limits = Limits {
+        fuel: 50_000_000,
+        memory: 16 << 20,
+        log: 4 << 10,
+    };
+}
+
 /// How important a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {

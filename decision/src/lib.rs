@@ -11,8 +11,10 @@
 mod config;
 pub mod context;
 mod engine;
+mod file;
 mod host;
 
 pub use config::{ENGINE_ID, engine_config};
 pub use engine::{CompileError, Engine, EngineError, Evaluation, Failure};
+pub use file::{ENGINE_FILE, open_engine_file};
 pub use host::{Host, Level, Limits, Log, imports};

@@ -1,5 +1,6 @@
 //! The `betweenrows.*` settings. All of them are SUSET or stricter: a subject never chooses how it is governed.
 
+use decision::Limits;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 
@@ -19,15 +20,15 @@ pub enum Barrier {
 pub static BARRIER: GucSetting<Barrier> = GucSetting::<Barrier>::new(Barrier::Adaptive);
 
 /// `betweenrows.decision_fuel`: a typical function takes less than half a million; ten million take less than a millisecond.
-pub static DECISION_FUEL: GucSetting<i32> = GucSetting::<i32>::new(50_000_000);
+pub static DECISION_FUEL: GucSetting<i32> = GucSetting::<i32>::new(Limits::DEFAULT.fuel as i32);
 /// `betweenrows.decision_memory`, in kB: the engine itself takes two megabytes.
-pub static DECISION_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+pub static DECISION_MEMORY: GucSetting<i32> = GucSetting::<i32>::new((Limits::DEFAULT.memory / 1024) as i32);
 /// `betweenrows.decision_source_limit`, in bytes.
 pub static DECISION_SOURCE_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(64 * 1024);
 /// `betweenrows.decision_config_limit`, in bytes.
 pub static DECISION_CONFIG_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
 /// `betweenrows.decision_log_limit`, in bytes.
-pub static DECISION_LOG_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(4 * 1024);
+pub static DECISION_LOG_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(Limits::DEFAULT.log as i32);
 /// `betweenrows.decision_clock_offset`, in seconds.
 pub static DECISION_CLOCK_OFFSET: GucSetting<i32> = GucSetting::<i32>::new(0);
 

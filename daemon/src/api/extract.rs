@@ -71,11 +71,11 @@ pub struct PageQuery {
     pub search: String,
 }
 
-fn first() -> i64 {
+pub(super) fn first() -> i64 {
     1
 }
 
-fn twenty() -> i64 {
+pub(super) fn twenty() -> i64 {
     20
 }
 

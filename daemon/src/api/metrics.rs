@@ -12,9 +12,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::error::{Error, Result};
+use crate::time;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -30,6 +32,82 @@ struct DataSource {
 
 type Seconds = Gauge<f64, AtomicU64>;
 
+/// What data sources said of their audits at their last sync.
+#[derive(Default)]
+struct Audit {
+    backlog: Family<DataSource, Gauge>,
+    dropped: Family<DataSource, Gauge>,
+    set_aside: Family<DataSource, Gauge>,
+    moved: Family<DataSource, Seconds>,
+    age: Family<DataSource, Seconds>,
+}
+
+impl Audit {
+    fn registered(registry: &mut Registry) -> Self {
+        let audit = Audit::default();
+        let numbers = [
+            (
+                "audit_backlog_bytes",
+                "Recorded and not in the table yet",
+                &audit.backlog,
+            ),
+            ("audit_dropped", "Events lost since the server started", &audit.dropped),
+            (
+                "audit_files_set_aside",
+                "Files that could not be moved",
+                &audit.set_aside,
+            ),
+        ];
+        for (name, help, family) in numbers {
+            registry.register(name, help, family.clone());
+        }
+        let times = [
+            (
+                "audit_last_moved_seconds",
+                "When events were moved last, since 1970",
+                &audit.moved,
+            ),
+            (
+                "audit_status_age_seconds",
+                "Time since the data source said so",
+                &audit.age,
+            ),
+        ];
+        for (name, help, family) in times {
+            registry.register(name, help, family.clone());
+        }
+        audit
+    }
+
+    fn clear(&self) {
+        for family in [&self.backlog, &self.dropped, &self.set_aside] {
+            family.clear();
+        }
+        for family in [&self.moved, &self.age] {
+            family.clear();
+        }
+    }
+
+    fn set(&self, labels: &DataSource, status: &Value, age: f64) {
+        let numbers = [
+            ("backlog_bytes", &self.backlog),
+            ("dropped", &self.dropped),
+            ("files_set_aside", &self.set_aside),
+        ];
+        for (key, family) in numbers {
+            if let Some(number) = status[key].as_i64() {
+                family.get_or_create(labels).set(number);
+            }
+        }
+        if let Some(moved) = status["last_moved"].as_str().and_then(time::parse) {
+            self.moved
+                .get_or_create(labels)
+                .set(moved.timestamp_millis() as f64 / 1_000.0);
+        }
+        self.age.get_or_create(labels).set(age);
+    }
+}
+
 /// What is measured.
 pub struct Metrics {
     registry: Registry,
@@ -40,6 +118,7 @@ pub struct Metrics {
     problems: Family<DataSource, Gauge>,
     age: Family<DataSource, Seconds>,
     epoch: Family<DataSource, Gauge>,
+    audit: Audit,
     /// One scrape at a time clears and fills the families of data sources.
     scrape: Mutex<()>,
 }
@@ -71,7 +150,9 @@ impl Default for Metrics {
             "The change that is in force in the data source",
             epoch.clone(),
         );
+        let audit = Audit::registered(&mut registry);
         Metrics {
+            audit,
             registry,
             requests,
             durations,
@@ -109,7 +190,8 @@ impl Metrics {
         let rows = sqlx::query!(
             r#"select d.name, s.requested - s.done as "backlog!", s.failures, s.done,
                jsonb_array_length(s.problems) as "problems!",
-               extract(epoch from now() - s.succeeded_at)::float8 as age
+               extract(epoch from now() - s.succeeded_at)::float8 as age,
+               s.audit, extract(epoch from now() - s.audit_at)::float8 as audit_age
                from sync_states s join data_sources d on d.id = s.data_source_id where d.is_active"#
         )
         .fetch_all(conn)
@@ -120,6 +202,7 @@ impl Metrics {
         self.problems.clear();
         self.age.clear();
         self.epoch.clear();
+        self.audit.clear();
         for row in rows {
             let labels = DataSource { data_source: row.name };
             self.backlog.get_or_create(&labels).set(row.backlog);
@@ -128,6 +211,9 @@ impl Metrics {
             self.epoch.get_or_create(&labels).set(row.done);
             if let Some(age) = row.age {
                 self.age.get_or_create(&labels).set(age);
+            }
+            if let (Some(status), Some(age)) = (&row.audit, row.audit_age) {
+                self.audit.set(&labels, status, age);
             }
         }
         let mut text = String::new();

@@ -3,6 +3,7 @@
 //! Invariant: every route asks for an administrator, by taking an [`auth::Admin`], except login, `/auth/me` (any account)
 //! and the routes of `health`. A test goes through all of them without and with the wrong token.
 
+mod access;
 mod accounts;
 mod assignments;
 mod attributes;
@@ -10,6 +11,7 @@ mod audit;
 pub mod auth;
 mod context;
 mod data_sources;
+mod decision_functions;
 mod document;
 mod extract;
 mod grants;
@@ -31,6 +33,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::OpenApi;
@@ -40,6 +43,7 @@ use utoipa_axum::routes;
 
 use crate::secrets::token::TokenKey;
 use crate::store::Store;
+use crate::sync::target::MOST_QUESTIONS;
 
 /// Largest body of a request in bytes, except of documents.
 const MAX_BODY: usize = 1 << 20;
@@ -58,6 +62,8 @@ pub struct App {
     pub sync_wait: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Bounds the questions that are put to databases at the same time.
+    permits: Arc<Semaphore>,
     /// Slows down guessing of passwords.
     limiter: limiter::Limiter,
     /// What `/metrics` shows.
@@ -82,6 +88,7 @@ impl App {
             token_lifetime,
             sync_wait,
             trusted_proxies,
+            permits: Arc::new(Semaphore::new(MOST_QUESTIONS)),
             limiter: limiter::Limiter::default(),
             metrics: metrics::Metrics::default(),
         }
@@ -120,6 +127,7 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(users::get, users::update, users::delete))
         .routes(routes!(users::set_password))
         .routes(routes!(users::effective_policies))
+        .routes(routes!(access::effective))
         .routes(routes!(roles::list, roles::create))
         .routes(routes!(roles::get, roles::update, roles::delete))
         .routes(routes!(roles::effective_members))
@@ -130,9 +138,17 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(roles::remove_parent))
         .routes(routes!(attributes::list, attributes::create))
         .routes(routes!(attributes::get, attributes::update, attributes::delete))
+        .routes(routes!(decision_functions::list, decision_functions::create))
+        .routes(routes!(decision_functions::test))
+        .routes(routes!(
+            decision_functions::get,
+            decision_functions::update,
+            decision_functions::delete
+        ))
         .routes(routes!(policies::list, policies::create))
         .routes(routes!(policies::get, policies::update, policies::delete))
         .routes(routes!(policies::validate_expression))
+        .routes(routes!(access::preview))
         .routes(routes!(document::export))
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))
@@ -149,6 +165,7 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(sync::list))
         .routes(routes!(sync::get, sync::request))
         .routes(routes!(audit::admin))
+        .routes(routes!(audit::queries))
         .routes(routes!(health::health_v1))
         .layer(DefaultBodyLimit::max(MAX_BODY));
     let documents = OpenApiRouter::new()

@@ -35,7 +35,7 @@ pub struct CreatePolicy {
     /// `{filter_expression, mode?, check_expression?, check?}` or `{mask_expression, writable?}`.
     #[schema(value_type = Option<Object>)]
     definition: Option<Value>,
-    /// Must be absent or null: this version has no decision functions.
+    /// The function that decides whether it takes part; without one it always does.
     decision_function_id: Option<Uuid>,
 }
 
@@ -55,8 +55,9 @@ pub struct UpdatePolicy {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Object>)]
     definition: Option<Option<Value>>,
-    /// Must be absent or null: this version has no decision functions.
-    decision_function_id: Option<Uuid>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Uuid>)]
+    decision_function_id: Option<Option<Uuid>>,
 }
 
 /// An expression to look at.
@@ -73,13 +74,6 @@ pub struct Expression {
 pub struct Validity {
     valid: bool,
     error: Option<String>,
-}
-
-fn refuse_decision_function(id: Option<Uuid>) -> Result<()> {
-    match id {
-        Some(_) => Err(Error::NotFound("decision function")),
-        None => Ok(()),
-    }
 }
 
 /// Lists policies
@@ -106,7 +100,6 @@ pub async fn create(
     State(app): State<Shared>,
     Body(new): Body<CreatePolicy>,
 ) -> Result<(StatusCode, Json<PolicyDetail>)> {
-    refuse_decision_function(new.decision_function_id)?;
     let mut change = app.store.change(actor).await?;
     let content = Content {
         name: new.name,
@@ -115,6 +108,7 @@ pub async fn create(
         is_enabled: new.is_enabled.unwrap_or(true),
         targets: new.targets,
         definition: new.definition,
+        decision_function_id: new.decision_function_id,
     };
     let policy = policies::create(&mut change, content).await?;
     refuse_bad_syntax(&mut change.tx, &policy).await?;
@@ -154,7 +148,6 @@ pub async fn update(
     Ids(id): Ids<Uuid>,
     Body(wanted): Body<UpdatePolicy>,
 ) -> Result<Json<PolicyDetail>> {
-    refuse_decision_function(wanted.decision_function_id)?;
     let mut change = app.store.change(actor).await?;
     let policy = policies::update(&mut change, id, Some(wanted.version), |content| {
         set(&mut content.name, wanted.name);
@@ -163,6 +156,7 @@ pub async fn update(
         set(&mut content.is_enabled, wanted.is_enabled);
         set(&mut content.targets, wanted.targets);
         set(&mut content.definition, wanted.definition);
+        set(&mut content.decision_function_id, wanted.decision_function_id);
     })
     .await?;
     refuse_bad_syntax(&mut change.tx, &policy).await?;
@@ -207,7 +201,7 @@ pub async fn validate_expression(
     }))
 }
 
-async fn refuse_bad_syntax(conn: &mut PgConnection, policy: &Policy) -> Result<()> {
+pub(super) async fn refuse_bad_syntax(conn: &mut PgConnection, policy: &Policy) -> Result<()> {
     let mut problems = Vec::new();
     for (key, text) in policy.definition.iter().filter_map(Value::as_object).flatten() {
         if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str())

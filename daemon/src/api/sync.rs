@@ -58,6 +58,7 @@ pub async fn tell_state(State(app): State<Shared>, request: Request, next: Next)
         && path.starts_with("/api/v1/")
         && !path.ends_with("/auth/login")
         && !path.ends_with("/test")
+        && !path.ends_with("/preview")
         && !path.ends_with("/validate-expression");
     let mut response = next.run(request).await;
     if changes && response.status().is_success() {

@@ -6,6 +6,7 @@ use sqlx::Connection;
 
 use super::Outcome;
 use crate::config::Config;
+use crate::decisions::Decisions;
 use crate::error::Result;
 use crate::secrets::keys::Keys;
 use crate::secrets::seal::Sealer;
@@ -51,7 +52,15 @@ pub async fn doctor(config: &Config) -> Outcome {
         let store = Store {
             pool: store,
             sealer: Sealer::new(&keys.encryption),
+            decisions: Decisions::new(config.engine_file.clone()),
         };
+        match store.decisions.load().await {
+            Ok(()) => report.good("decision functions can be compiled"),
+            Err(problem) => report.bad(
+                &problem.to_string(),
+                "copy the file of the release that the extension is of, and set BR_ENGINE_FILE",
+            ),
+        }
         secrets(&store, &mut report).await?;
         administrators(&store, &mut report).await?;
         let mut conn = store.read().await?;

@@ -16,6 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Given};
+use crate::decisions::Decisions;
 use crate::secrets::keys::Keys;
 use crate::secrets::seal::Sealer;
 use crate::store::{self, Store};
@@ -147,7 +148,15 @@ async fn open(config: &Config) -> Result<(Arc<Store>, Keys), Failure> {
     let pool = store::connect(options).await?;
     store::MIGRATOR.run(&pool).await?;
     let sealer = Sealer::new(&keys.encryption);
-    Ok((Arc::new(Store { pool, sealer }), keys))
+    let decisions = Decisions::new(config.engine_file.clone());
+    Ok((
+        Arc::new(Store {
+            pool,
+            sealer,
+            decisions,
+        }),
+        keys,
+    ))
 }
 
 async fn migrate(config: &Config, revert_all: bool) -> Outcome {

@@ -27,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(20);
 pub async fn serve(config: Config) -> Outcome {
     let (store, keys) = open(&config).await?;
     first_administrator(&store, &config).await?;
+    if let Err(problem) = store.decisions.load().await {
+        tracing::warn!(%problem, "everything else works");
+    }
     let app = Arc::new(App::new(
         store.clone(),
         TokenKey::new(&keys.signing),

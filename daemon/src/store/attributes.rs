@@ -109,41 +109,46 @@ impl AttributeDefinition {
     }
 }
 
-/// Definitions whose key or display name contains `search`, by key, and how many there are.
-pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<AttributeDefinition>, i64)> {
-    let definitions = sqlx::query_as!(
+/// Definitions whose key or display name contains `search`, by key; with an id only that one.
+async fn select(
+    conn: &mut PgConnection,
+    id: Option<Uuid>,
+    search: &str,
+    window: Window,
+) -> Result<Vec<AttributeDefinition>> {
+    Ok(sqlx::query_as!(
         AttributeDefinition,
-        "select id, key, entity_type, display_name, value_type, default_value, allowed_values, required, description, \
-         version, created_by, updated_by, created_at, updated_at from attribute_definitions \
-         where position(lower($1) in lower(key)) > 0 or position(lower($1) in lower(display_name)) > 0 \
-         order by key offset $2 limit $3",
+        r#"select id, key, entity_type, display_name, value_type, default_value, allowed_values, required, description,
+           version, created_by, updated_by, created_at, updated_at from attribute_definitions
+           where ($1::uuid is null or id = $1) and (position(lower($2) in lower(key)) > 0
+           or position(lower($2) in lower(display_name)) > 0)
+           order by key offset $3 limit $4"#,
+        id,
         search,
         window.offset,
         window.limit
     )
-    .fetch_all(&mut *conn)
-    .await?;
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Definitions whose key or display name contains `search`, by key, and how many there are.
+pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<AttributeDefinition>, i64)> {
+    let rows = select(conn, None, search, window).await?;
     let total = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from attribute_definitions
-         where position(lower($1) in lower(key)) > 0 or position(lower($1) in lower(display_name)) > 0"#,
+        r#"select count(*) as "count!" from attribute_definitions where position(lower($1) in lower(key)) > 0
+           or position(lower($1) in lower(display_name)) > 0"#,
         search
     )
     .fetch_one(conn)
     .await?;
-    Ok((definitions, total))
+    Ok((rows, total))
 }
 
 /// The definition of that id.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<AttributeDefinition> {
-    sqlx::query_as!(
-        AttributeDefinition,
-        "select id, key, entity_type, display_name, value_type, default_value, allowed_values, required, description, \
-         version, created_by, updated_by, created_at, updated_at from attribute_definitions where id = $1",
-        id
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::NotFound("attribute definition"))
+    let found = select(conn, Some(id), "", Window::ALL).await?.pop();
+    found.ok_or(Error::NotFound("attribute definition"))
 }
 
 /// Creates a definition.

@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, Switch, UserSpec, VERSION};
+use policy::function::FunctionSpec;
 use policy::model;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::assignments::{self, Assignment};
-use super::{Window, attributes, data_sources, grants, policies};
+use super::{Window, attributes, data_sources, decision_functions, grants, policies};
 use crate::error::{Error, Result};
 
 /// What a data source should have. Users without an access grant are in it as inactive, which refuses their statements:
@@ -45,14 +46,24 @@ async fn build(
         }
         None => None,
     };
+    let policies = policies(conn, assigned).await?;
+    let mut functions = functions(conn).await?;
+    if granted.is_some() {
+        // A database gets what it needs.
+        let used: BTreeSet<&String> = policies
+            .iter()
+            .filter_map(|policy| policy.decision_function.as_ref())
+            .collect();
+        functions.retain(|function| used.contains(&function.name));
+    }
     Ok(Document {
         version: VERSION,
         access_mode,
         attributes: Some(attributes::definitions(conn).await?),
         roles: Some(roles(conn).await?),
-        decision_functions: None,
+        decision_functions: Some(functions),
         users: Some(users(conn, granted).await?),
-        policies: Some(policies(conn, assigned).await?),
+        policies: Some(policies),
         access: Switch::Keep,
         catalog: Switch::Keep,
     })
@@ -99,19 +110,18 @@ async fn users(conn: &mut PgConnection, granted: Option<&BTreeSet<Uuid>>) -> Res
         .collect())
 }
 
+async fn functions(conn: &mut PgConnection) -> Result<Vec<FunctionSpec>> {
+    let (all, _) = decision_functions::list(conn, "", Window::ALL).await?;
+    all.iter().map(decision_functions::DecisionFunction::spec).collect()
+}
+
 /// All policies, or those that are among `assigned`.
 async fn policies(conn: &mut PgConnection, assigned: Option<Vec<Assignment>>) -> Result<Vec<PolicySpec>> {
     let (all, _) = policies::list(conn, "", Window::ALL).await?;
     let mut by_policy: HashMap<Uuid, Vec<AssignmentSpec>> = HashMap::new();
     for assignment in assigned.iter().flatten() {
-        by_policy.entry(assignment.policy_id).or_default().push(AssignmentSpec {
-            priority: assignment.priority,
-            to: match (&assignment.username, &assignment.role_name) {
-                (Some(user), _) => Assignee::User(user.clone()),
-                (None, Some(role)) => Assignee::Role(role.clone()),
-                (None, None) => Assignee::Everyone,
-            },
-        });
+        let assignments = by_policy.entry(assignment.policy_id).or_default();
+        assignments.push(assignment_spec(assignment));
     }
     all.into_iter()
         .filter(|policy| assigned.is_none() || by_policy.contains_key(&policy.id))
@@ -122,6 +132,18 @@ async fn policies(conn: &mut PgConnection, assigned: Option<Vec<Assignment>>) ->
             spec(&policy, assignments)
         })
         .collect()
+}
+
+/// An assignment as part of a document.
+pub fn assignment_spec(assignment: &Assignment) -> AssignmentSpec {
+    AssignmentSpec {
+        priority: assignment.priority,
+        to: match (&assignment.username, &assignment.role_name) {
+            (Some(user), _) => Assignee::User(user.clone()),
+            (None, Some(role)) => Assignee::Role(role.clone()),
+            (None, None) => Assignee::Everyone,
+        },
+    }
 }
 
 /// A policy as part of a document.
@@ -135,7 +157,7 @@ pub fn spec(policy: &policies::Policy, assignments: Option<Vec<AssignmentSpec>>)
         is_enabled: policy.is_enabled,
         targets: model::parse_targets(&policy.targets).map_err(unusable)?,
         definition: model::parse_definition(policy_type, policy.definition.as_ref()).map_err(unusable)?,
-        decision_function: None,
+        decision_function: policy.decision_function.as_ref().map(|function| function.name.clone()),
         assignments,
     })
 }

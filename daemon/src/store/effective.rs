@@ -97,6 +97,6 @@ fn to_model(policy: &policies::Policy) -> Option<model::Policy> {
         definition: Definition::from_json(policy_type, policy.definition.as_ref()),
         is_enabled: policy.is_enabled,
         owner: String::new(),
-        decision_function: None,
+        decision_function: policy.decision_function_id.map(|id| id.as_u128()),
     })
 }

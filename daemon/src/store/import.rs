@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::document::{Assignee, Document, PolicySpec, RoleSpec, Switch, UserSpec};
+use policy::function::FunctionSpec;
 use policy::model::targets_to_json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::assignments::{self, To};
 use super::sync_states::Step;
-use super::{Change, Window, attributes, data_sources, policies, roles, users};
+use super::{Change, Window, attributes, data_sources, decision_functions, policies, roles, users};
 use crate::error::{Error, Result};
 
 /// What to make of a document.
@@ -44,17 +45,6 @@ pub async fn run(change: &mut Change<'_>, document: &Document, options: Options)
             ));
         }
     }
-    // Left out, a function could neither hold a policy back nor let one through: its policies would mean something else.
-    let gated = document
-        .policies
-        .iter()
-        .flatten()
-        .any(|policy| policy.decision_function.is_some());
-    if gated || document.decision_functions.iter().flatten().next().is_some() {
-        return Err(Error::invalid(
-            "the document has decision functions, which the daemon cannot manage yet; use betweenrows.apply()",
-        ));
-    }
     // Left out, they would not be enforced.
     if document.access != Switch::Keep || document.catalog != Switch::Keep {
         return Err(Error::invalid(
@@ -71,6 +61,9 @@ pub async fn run(change: &mut Change<'_>, document: &Document, options: Options)
     import.roles(document.roles.as_deref().unwrap_or_default()).await?;
     for user in document.users.iter().flatten() {
         at("user", &user.username, import.user(user).await)?;
+    }
+    for function in document.decision_functions.iter().flatten() {
+        at("decision function", &function.name, import.function(function).await)?;
     }
     for policy in document.policies.iter().flatten() {
         at("policy", &policy.name, import.policy(policy).await)?;
@@ -91,6 +84,23 @@ fn at<T>(kind: &str, name: &str, result: Result<T>) -> Result<T> {
                 .collect(),
         ),
         Error::Conflict(text) => Error::Conflict(format!("{kind} \"{name}\": {text}")),
+        other => other,
+    })
+}
+
+/// Documents call the source of a function by another name than the API does.
+fn in_words_of_documents<T>(result: Result<T>) -> Result<T> {
+    result.map_err(|error| match error {
+        Error::Invalid(problems) => Error::Invalid(
+            problems
+                .iter()
+                .map(|problem| {
+                    problem
+                        .replacen("decision_fn:", "source:", 1)
+                        .replacen("decision_config:", "config:", 1)
+                })
+                .collect(),
+        ),
         other => other,
     })
 }
@@ -211,12 +221,7 @@ impl Import<'_, '_> {
             ..roles::RoleChange::default()
         };
         let after = roles::update(self.change, id, wanted).await?;
-        let action = if after.version == before.version {
-            "none"
-        } else {
-            "alter"
-        };
-        self.step(action, "role", &role.name, "");
+        self.altered(after.version != before.version, "role", &role.name);
         Ok(())
     }
 
@@ -237,12 +242,7 @@ impl Import<'_, '_> {
                     ..users::UserChange::default()
                 };
                 let after = users::update(self.change, id, wanted).await?;
-                let action = if after.version == before.version {
-                    "none"
-                } else {
-                    "alter"
-                };
-                self.step(action, "user", name, "");
+                self.altered(after.version != before.version, "user", name);
                 id
             }
             None => {
@@ -279,8 +279,36 @@ impl Import<'_, '_> {
         Ok(())
     }
 
+    async fn function(&mut self, function: &FunctionSpec) -> Result<()> {
+        let name = &function.name;
+        let Some(id) = decision_functions::id_of(&mut self.change.tx, name).await? else {
+            let wanted = decision_functions::Content::of(function, None);
+            in_words_of_documents(decision_functions::create(self.change, &wanted).await)?;
+            self.step("create", "decision_function", name, function.evaluate_context.as_str());
+            return Ok(());
+        };
+        let before = decision_functions::find(&mut self.change.tx, id).await?;
+        let wanted = decision_functions::Content::of(function, Some(&before));
+        let updated = decision_functions::update(self.change, id, None, |content| *content = wanted).await;
+        let after = in_words_of_documents(updated)?;
+        self.altered(after.version != before.version, "decision_function", name);
+        Ok(())
+    }
+
+    fn altered(&mut self, altered: bool, kind: &str, name: &str) {
+        self.step(if altered { "alter" } else { "none" }, kind, name, "");
+    }
+
     async fn policy(&mut self, policy: &PolicySpec) -> Result<()> {
         let name = &policy.name;
+        let decision_function_id = match &policy.decision_function {
+            Some(function) => {
+                let id = decision_functions::id_of(&mut self.change.tx, function).await?;
+                let missing = || Error::invalid(format!("there is no decision function \"{function}\""));
+                Some(id.ok_or_else(missing)?)
+            }
+            None => None,
+        };
         let mut wanted = policies::Content {
             name: name.clone(),
             policy_type: policy.policy_type.as_str().to_owned(),
@@ -288,6 +316,7 @@ impl Import<'_, '_> {
             is_enabled: policy.is_enabled,
             targets: targets_to_json(&policy.targets),
             definition: policy.definition.to_json(),
+            decision_function_id,
         };
         let id = match policies::id_of(&mut self.change.tx, name).await? {
             Some(id) => {
@@ -296,12 +325,7 @@ impl Import<'_, '_> {
                     wanted.description = before.description.clone();
                 }
                 let after = policies::update(self.change, id, None, |content| *content = wanted).await?;
-                let action = if after.version == before.version {
-                    "none"
-                } else {
-                    "alter"
-                };
-                self.step(action, "policy", name, "");
+                self.altered(after.version != before.version, "policy", name);
                 id
             }
             None => {
@@ -381,6 +405,18 @@ impl Import<'_, '_> {
             let (all, _) = policies::list(&mut self.change.tx, "", Window::ALL).await?;
             for policy in all.iter().filter(|policy| !listed.contains(policy.name.as_str())) {
                 self.prune_policy(policy).await?;
+            }
+        }
+        if let Some(listed) = &document.decision_functions {
+            let listed: BTreeSet<&str> = listed.iter().map(|function| function.name.as_str()).collect();
+            let (all, _) = decision_functions::list(&mut self.change.tx, "", Window::ALL).await?;
+            for function in all.iter().filter(|function| !listed.contains(function.name.as_str())) {
+                if function.policy_count > 0 {
+                    self.step("none", "decision_function", &function.name, "in use by other policies");
+                    continue;
+                }
+                decision_functions::delete(self.change, function.id).await?;
+                self.step("drop", "decision_function", &function.name, "");
             }
         }
         if let Some(listed) = &document.users {

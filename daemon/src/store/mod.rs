@@ -8,6 +8,7 @@ pub mod admin_audit;
 pub mod assignments;
 pub mod attributes;
 pub mod data_sources;
+pub mod decision_functions;
 pub mod desired;
 pub mod effective;
 pub mod grants;
@@ -27,6 +28,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
+use crate::decisions::Decisions;
 use crate::error::{Error, Result};
 use crate::secrets::seal::Sealer;
 
@@ -39,12 +41,14 @@ pub const CHANNEL: &str = "betweenrows_sync";
 /// Key of the lock that makes changes run one after the other; any number that nothing else in this database uses.
 const CHANGE_LOCK: i64 = 0x6272_6f77_7301;
 
-/// The store and the key to its secrets.
+/// The store, the key to its secrets, and what compiles its decision functions.
 pub struct Store {
     /// Connections to it.
     pub pool: PgPool,
     /// Seals and opens its secrets.
     pub sealer: Sealer,
+    /// Compiles decision functions.
+    pub decisions: Decisions,
 }
 
 /// The options of a connection to the store.
@@ -130,6 +134,8 @@ pub struct Change<'a> {
     pub tx: Transaction<'static, Postgres>,
     /// Opens and seals secrets.
     pub sealer: &'a Sealer,
+    /// Compiles decision functions.
+    pub decisions: &'a Decisions,
     /// Who makes it.
     pub actor: Actor,
     touched: Touched,
@@ -154,6 +160,7 @@ impl Store {
         Ok(Change {
             tx,
             sealer: &self.sealer,
+            decisions: &self.decisions,
             actor,
             touched: Touched::None,
         })
@@ -281,6 +288,16 @@ impl Window {
         offset: 0,
         limit: i64::MAX,
     };
+}
+
+/// Checks a description.
+pub(crate) fn check_description(text: Option<&str>, most: usize) -> Result<()> {
+    match text {
+        Some(text) if text.len() > most || text.contains('\0') => Err(Error::invalid(format!(
+            "description: must not be longer than {most} bytes nor contain a NUL character"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The outcome of an optimistic update: `expected` is what the caller read, if it says so.

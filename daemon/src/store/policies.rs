@@ -7,9 +7,11 @@ use policy::placeholder;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::decision_functions::{self, FunctionSummary};
 use super::{Change, Window, assignments::Assignment, check_version};
 use crate::error::{Error, Result, taken};
 use crate::time;
@@ -33,10 +35,11 @@ pub struct Policy {
     pub is_enabled: bool,
     /// Counts its changes.
     pub version: i32,
-    /// Always null: this version has no decision functions.
+    /// The function that decides whether it takes part; without one it always does.
     pub decision_function_id: Option<Uuid>,
-    /// Always null: this version has no decision functions.
-    pub decision_function: Option<Value>,
+    /// The same function.
+    #[schema(value_type = Option<FunctionSummary>)]
+    pub decision_function: Option<Json<FunctionSummary>>,
     /// How many assignments it has.
     pub assignment_count: i64,
     /// Who created it.
@@ -76,6 +79,8 @@ pub struct Content {
     pub targets: Value,
     /// See [`Policy`].
     pub definition: Option<Value>,
+    /// See [`Policy`].
+    pub decision_function_id: Option<Uuid>,
 }
 
 impl Policy {
@@ -88,6 +93,7 @@ impl Policy {
             is_enabled: self.is_enabled,
             targets: self.targets.clone(),
             definition: self.definition.clone(),
+            decision_function_id: self.decision_function_id,
         }
     }
 }
@@ -96,13 +102,7 @@ impl Content {
     /// Checks what can be checked without a database, and brings targets and definition into their usual form.
     fn normalise(&mut self) -> Result<()> {
         model::check_name(&self.name)?;
-        if let Some(text) = &self.description
-            && (text.len() > MAX_DESCRIPTION_BYTES || text.contains('\0'))
-        {
-            return Err(Error::invalid(format!(
-                "description: must not be longer than {MAX_DESCRIPTION_BYTES} bytes nor contain a NUL character"
-            )));
-        }
+        super::check_description(self.description.as_deref(), MAX_DESCRIPTION_BYTES)?;
         let policy_type = model::parse_policy_type(&self.policy_type)?;
         let targets = model::parse_targets(&self.targets)?;
         model::check_targets(policy_type, &targets)?;
@@ -124,22 +124,32 @@ impl Content {
     }
 }
 
-/// Policies whose name or description contains `search`, by name, and how many there are.
-pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<Policy>, i64)> {
-    let policies = sqlx::query_as!(
+/// Policies whose name or description contains `search`, by name; with an id only that one.
+async fn select(conn: &mut PgConnection, id: Option<Uuid>, search: &str, window: Window) -> Result<Vec<Policy>> {
+    Ok(sqlx::query_as!(
         Policy,
-        r#"select id, name, description, policy_type, targets, definition, is_enabled, version,
-           null::uuid as decision_function_id, null::jsonb as decision_function,
+        r#"select p.id, p.name, p.description, policy_type, targets, definition, p.is_enabled, p.version,
+           p.decision_function_id, case when f.id is not null then jsonb_build_object('id', f.id, 'name', f.name,
+           'is_enabled', f.is_enabled, 'evaluate_context', f.evaluate_context) end
+           as "decision_function: Json<FunctionSummary>",
            (select count(*) from policy_assignments a where a.policy_id = p.id) as "assignment_count!",
-           created_by, updated_by, created_at, updated_at from policies p
-           where position(lower($1) in lower(name)) > 0 or position(lower($1) in lower(description)) > 0
-           order by name offset $2 limit $3"#,
+           p.created_by, p.updated_by, p.created_at, p.updated_at
+           from policies p left join decision_functions f on f.id = p.decision_function_id
+           where ($1::uuid is null or p.id = $1)
+           and (position(lower($2) in lower(p.name)) > 0 or position(lower($2) in lower(p.description)) > 0)
+           order by p.name offset $3 limit $4"#,
+        id,
         search,
         window.offset,
         window.limit
     )
-    .fetch_all(&mut *conn)
-    .await?;
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Policies whose name or description contains `search`, by name, and how many there are.
+pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<Policy>, i64)> {
+    let policies = select(conn, None, search, window).await?;
     let total = sqlx::query_scalar!(
         r#"select count(*) as "count!" from policies
            where position(lower($1) in lower(name)) > 0 or position(lower($1) in lower(description)) > 0"#,
@@ -152,17 +162,8 @@ pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Resu
 
 /// The policy of that id.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Policy> {
-    sqlx::query_as!(
-        Policy,
-        r#"select id, name, description, policy_type, targets, definition, is_enabled, version,
-           null::uuid as decision_function_id, null::jsonb as decision_function,
-           (select count(*) from policy_assignments a where a.policy_id = p.id) as "assignment_count!",
-           created_by, updated_by, created_at, updated_at from policies p where id = $1"#,
-        id
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::NotFound("policy"))
+    let found = select(conn, Some(id), "", Window::ALL).await?.pop();
+    found.ok_or(Error::NotFound("policy"))
 }
 
 /// The id of the policy of that name.
@@ -175,15 +176,17 @@ pub async fn id_of(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>> 
 /// Creates a policy. It takes effect once it is assigned.
 pub async fn create(change: &mut Change<'_>, mut new: Content) -> Result<Policy> {
     new.normalise()?;
+    check_function(&mut change.tx, new.decision_function_id).await?;
     let id = sqlx::query_scalar!(
-        "insert into policies (name, description, policy_type, targets, definition, is_enabled, created_by, updated_by) \
-         values ($1, $2, $3, $4, $5, $6, $7, $7) returning id",
+        "insert into policies (name, description, policy_type, targets, definition, is_enabled, decision_function_id, \
+         created_by, updated_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $8) returning id",
         new.name,
         new.description,
         new.policy_type,
         new.targets,
         new.definition,
         new.is_enabled,
+        new.decision_function_id,
         change.actor.id
     )
     .fetch_one(&mut *change.tx)
@@ -212,9 +215,10 @@ pub async fn update(
     if wanted == before.content() {
         return Ok(before);
     }
+    check_function(&mut change.tx, wanted.decision_function_id).await?;
     sqlx::query!(
         "update policies set name = $2, description = $3, policy_type = $4, targets = $5, definition = $6, \
-         is_enabled = $7, updated_by = $8, version = version + 1, updated_at = now() where id = $1",
+         is_enabled = $7, decision_function_id = $8, updated_by = $9, version = version + 1, updated_at = now() where id = $1",
         id,
         wanted.name,
         wanted.description,
@@ -222,6 +226,7 @@ pub async fn update(
         wanted.targets,
         wanted.definition,
         wanted.is_enabled,
+        wanted.decision_function_id,
         change.actor.id
     )
     .execute(&mut *change.tx)
@@ -251,10 +256,17 @@ pub async fn delete(change: &mut Change<'_>, id: Uuid) -> Result<()> {
         .await
 }
 
+async fn check_function(conn: &mut PgConnection, id: Option<Uuid>) -> Result<()> {
+    match id {
+        Some(id) => decision_functions::find(conn, id).await.map(drop),
+        None => Ok(()),
+    }
+}
+
 async fn keep_version(change: &mut Change<'_>, policy: &Policy, operation: &str) -> Result<()> {
     sqlx::query!(
         "insert into policy_versions (policy_id, version, operation, name, description, policy_type, targets, definition, \
-         is_enabled, changed_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         is_enabled, decision_function_id, changed_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         policy.id,
         policy.version,
         operation,
@@ -264,6 +276,7 @@ async fn keep_version(change: &mut Change<'_>, policy: &Policy, operation: &str)
         policy.targets,
         policy.definition,
         policy.is_enabled,
+        policy.decision_function_id,
         change.actor.id
     )
     .execute(&mut *change.tx)

@@ -116,41 +116,40 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Roles whose name contains `search`, by name, and how many there are.
-pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<Role>, i64)> {
-    let roles = sqlx::query_as!(
+/// Roles whose name contains `search`, by name; with an id only that one.
+async fn select(conn: &mut PgConnection, id: Option<Uuid>, search: &str, window: Window) -> Result<Vec<Role>> {
+    Ok(sqlx::query_as!(
         Role,
         r#"select id, name, description, is_active,
            (select count(*) from role_members m where m.role_id = r.id) as "direct_member_count!",
            version, created_at, updated_at from roles r
-           where position(lower($1) in lower(name)) > 0 order by name offset $2 limit $3"#,
+           where ($1::uuid is null or id = $1) and (position(lower($2) in lower(name)) > 0)
+           order by name offset $3 limit $4"#,
+        id,
         search,
         window.offset,
         window.limit
     )
-    .fetch_all(&mut *conn)
-    .await?;
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Roles whose name contains `search`, by name, and how many there are.
+pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<Role>, i64)> {
+    let rows = select(conn, None, search, window).await?;
     let total = sqlx::query_scalar!(
         r#"select count(*) as "count!" from roles where position(lower($1) in lower(name)) > 0"#,
         search
     )
     .fetch_one(conn)
     .await?;
-    Ok((roles, total))
+    Ok((rows, total))
 }
 
 /// The role of that id.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Role> {
-    sqlx::query_as!(
-        Role,
-        r#"select id, name, description, is_active,
-           (select count(*) from role_members m where m.role_id = r.id) as "direct_member_count!",
-           version, created_at, updated_at from roles r where id = $1"#,
-        id
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::NotFound("role"))
+    let found = select(conn, Some(id), "", Window::ALL).await?.pop();
+    found.ok_or(Error::NotFound("role"))
 }
 
 /// The id of the role of that name.

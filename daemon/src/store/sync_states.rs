@@ -43,6 +43,11 @@ pub struct SyncState {
     /// When it last succeeded (UTC).
     #[serde(serialize_with = "time::optional")]
     pub succeeded_at: Option<DateTime<Utc>>,
+    /// What `betweenrows.audit_status()` said there at the last sync: `backlog_bytes`, `dropped`, `last_moved`, …
+    pub audit: Option<Value>,
+    /// When it said so (UTC).
+    #[serde(serialize_with = "time::optional")]
+    pub audit_at: Option<DateTime<Utc>>,
 }
 
 /// A policy that a database refuses.
@@ -122,7 +127,7 @@ pub async fn list(conn: &mut PgConnection, ids: Option<&[Uuid]>) -> Result<Vec<S
         r#"select s.data_source_id, d.name,
            case when s.requested > s.done and s.state in ('in_sync', 'drifted') then 'pending' else s.state end as "state!",
            s.requested <= s.done as "is_current!", s.error, s.problems, s.steps, s.drift, s.failures, s.retry_at,
-           s.attempted_at, s.succeeded_at from sync_states s join data_sources d on d.id = s.data_source_id
+           s.attempted_at, s.succeeded_at, s.audit, s.audit_at from sync_states s join data_sources d on d.id = s.data_source_id
            where ($1::uuid[] is null or d.id = any ($1)) order by d.name"#,
         ids
     )
@@ -207,6 +212,18 @@ pub async fn unchanged(conn: &mut PgConnection, id: Uuid, requested: i64) -> Res
          error = null where data_source_id = $1",
         id,
         requested
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes what a data source says of its audit.
+pub async fn note_audit(conn: &mut PgConnection, id: Uuid, audit: &Value) -> Result<()> {
+    sqlx::query!(
+        "update sync_states set audit = $2, audit_at = now() where data_source_id = $1",
+        id,
+        audit
     )
     .execute(conn)
     .await?;

@@ -1,5 +1,7 @@
 //! Accounts: users of the databases, and those of them who administer.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -117,43 +119,43 @@ fn check_text(field: &str, text: Option<&str>, max: usize) -> Result<()> {
     }
 }
 
-/// Accounts whose name or display name contains `search`, by name, and how many there are.
-pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<User>, i64)> {
-    let users = sqlx::query_as!(
+/// Accounts whose name or display name contains `search`, by name; with an id only that one.
+async fn select(conn: &mut PgConnection, id: Option<Uuid>, search: &str, window: Window) -> Result<Vec<User>> {
+    Ok(sqlx::query_as!(
         User,
-        "select id, username, is_admin, is_active, email, display_name, attributes, last_login_at, version, \
-         created_at, updated_at from users \
-         where position(lower($1) in lower(username)) > 0 or position(lower($1) in lower(display_name)) > 0 \
-         or position(lower($1) in lower(email)) > 0 \
-         order by username offset $2 limit $3",
+        r#"select id, username, is_admin, is_active, email, display_name, attributes, last_login_at, version,
+           created_at, updated_at from users
+           where ($1::uuid is null or id = $1) and (position(lower($2) in lower(username)) > 0
+           or position(lower($2) in lower(display_name)) > 0
+           or position(lower($2) in lower(email)) > 0)
+           order by username offset $3 limit $4"#,
+        id,
         search,
         window.offset,
         window.limit
     )
-    .fetch_all(&mut *conn)
-    .await?;
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Accounts whose name or display name contains `search`, by name, and how many there are.
+pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Result<(Vec<User>, i64)> {
+    let rows = select(conn, None, search, window).await?;
     let total = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from users
-         where position(lower($1) in lower(username)) > 0 or position(lower($1) in lower(display_name)) > 0
-         or position(lower($1) in lower(email)) > 0"#,
+        r#"select count(*) as "count!" from users where position(lower($1) in lower(username)) > 0
+           or position(lower($1) in lower(display_name)) > 0
+           or position(lower($1) in lower(email)) > 0"#,
         search
     )
     .fetch_one(conn)
     .await?;
-    Ok((users, total))
+    Ok((rows, total))
 }
 
 /// The account of that id.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<User> {
-    sqlx::query_as!(
-        User,
-        "select id, username, is_admin, is_active, email, display_name, attributes, last_login_at, version, \
-         created_at, updated_at from users where id = $1",
-        id
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::NotFound("user"))
+    let found = select(conn, Some(id), "", Window::ALL).await?.pop();
+    found.ok_or(Error::NotFound("user"))
 }
 
 /// The id of the account of that name.
@@ -163,6 +165,26 @@ pub async fn id_of(conn: &mut PgConnection, username: &str) -> Result<Option<Uui
             .fetch_optional(conn)
             .await?,
     )
+}
+
+/// The ids of the accounts of these names, by name.
+pub async fn ids_of(conn: &mut PgConnection, usernames: &[String]) -> Result<HashMap<String, Uuid>> {
+    let rows = sqlx::query!("select username, id from users where username = any ($1)", usernames)
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.username, row.id)).collect())
+}
+
+/// The names that an account had, also when it is gone.
+pub async fn names_of(conn: &mut PgConnection, id: Uuid) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar!(
+        r#"select username as "username!" from users where id = $1
+           union select changes #>> '{before,username}' from admin_audit
+           where resource_type = 'user' and resource_id = $1 and action = 'delete'"#,
+        id
+    )
+    .fetch_all(conn)
+    .await?)
 }
 
 /// What the account of that name logs in with.

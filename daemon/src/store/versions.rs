@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::policies::{self, Policy};
-use super::{Change, Window};
+use super::{Change, Window, decision_functions};
 use crate::error::{Error, Result};
 use crate::time;
 
@@ -33,6 +33,8 @@ pub struct PolicyVersion {
     pub definition: Option<Value>,
     /// As it was.
     pub is_enabled: bool,
+    /// As it was; the function may be gone.
+    pub decision_function_id: Option<Uuid>,
     /// Who made it.
     pub changed_by: Option<Uuid>,
     /// When (UTC).
@@ -51,18 +53,30 @@ pub struct Difference {
     pub after: Value,
 }
 
-/// Versions of a policy, newest first, and how many there are. Those of deleted policies stay.
-pub async fn list(conn: &mut PgConnection, policy: Uuid, window: Window) -> Result<(Vec<PolicyVersion>, i64)> {
-    let versions = sqlx::query_as!(
+/// Versions of a policy, newest first; with a number only that one.
+async fn select(
+    conn: &mut PgConnection,
+    policy: Uuid,
+    version: Option<i32>,
+    window: Window,
+) -> Result<Vec<PolicyVersion>> {
+    Ok(sqlx::query_as!(
         PolicyVersion,
         "select policy_id, version, operation, name, description, policy_type, targets, definition, is_enabled, \
-         changed_by, changed_at from policy_versions where policy_id = $1 order by version desc offset $2 limit $3",
+         decision_function_id, changed_by, changed_at from policy_versions \
+         where policy_id = $1 and ($2::int is null or version = $2) order by version desc offset $3 limit $4",
         policy,
+        version,
         window.offset,
         window.limit
     )
-    .fetch_all(&mut *conn)
-    .await?;
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Versions of a policy, newest first, and how many there are. Those of deleted policies stay.
+pub async fn list(conn: &mut PgConnection, policy: Uuid, window: Window) -> Result<(Vec<PolicyVersion>, i64)> {
+    let versions = select(conn, policy, None, window).await?;
     let total = sqlx::query_scalar!(
         r#"select count(*) as "count!" from policy_versions where policy_id = $1"#,
         policy
@@ -77,16 +91,8 @@ pub async fn list(conn: &mut PgConnection, policy: Uuid, window: Window) -> Resu
 
 /// One version of a policy.
 pub async fn find(conn: &mut PgConnection, policy: Uuid, version: i32) -> Result<PolicyVersion> {
-    sqlx::query_as!(
-        PolicyVersion,
-        "select policy_id, version, operation, name, description, policy_type, targets, definition, is_enabled, \
-         changed_by, changed_at from policy_versions where policy_id = $1 and version = $2",
-        policy,
-        version
-    )
-    .fetch_optional(conn)
-    .await?
-    .ok_or(Error::NotFound("policy version"))
+    let found = select(conn, policy, Some(version), Window::ALL).await?.pop();
+    found.ok_or(Error::NotFound("policy version"))
 }
 
 /// What differs between two versions.
@@ -105,7 +111,7 @@ pub async fn diff(conn: &mut PgConnection, policy: Uuid, from: i32, to: i32) -> 
         .collect())
 }
 
-fn fields(version: &PolicyVersion) -> [(&'static str, Value); 6] {
+fn fields(version: &PolicyVersion) -> [(&'static str, Value); 7] {
     [
         ("name", json!(version.name)),
         ("description", json!(version.description)),
@@ -113,12 +119,20 @@ fn fields(version: &PolicyVersion) -> [(&'static str, Value); 6] {
         ("targets", version.targets.clone()),
         ("definition", json!(version.definition)),
         ("is_enabled", json!(version.is_enabled)),
+        ("decision_function_id", json!(version.decision_function_id)),
     ]
 }
 
 /// Makes a policy again what it was in `version`, as a new version. `current` is the version that the caller read.
 pub async fn roll_back(change: &mut Change<'_>, policy: Uuid, version: i32, current: i32) -> Result<Policy> {
     let old = find(&mut change.tx, policy, version).await?;
+    if let Some(id) = old.decision_function_id
+        && let Err(Error::NotFound(_)) = decision_functions::find(&mut change.tx, id).await
+    {
+        return Err(Error::Conflict(
+            "the decision function that the policy had in that version is gone".to_owned(),
+        ));
+    }
     policies::update(change, policy, Some(current), |content| {
         *content = policies::Content {
             name: old.name,
@@ -127,6 +141,7 @@ pub async fn roll_back(change: &mut Change<'_>, policy: Uuid, version: i32, curr
             is_enabled: old.is_enabled,
             targets: old.targets,
             definition: old.definition,
+            decision_function_id: old.decision_function_id,
         };
     })
     .await

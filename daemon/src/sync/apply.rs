@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::document::{Document, Switch, VERSION};
+use policy::document::{Document, PolicySpec, Switch, VERSION};
+use policy::function::FunctionSpec;
 use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
@@ -11,8 +12,9 @@ use uuid::Uuid;
 use super::managed::Managed;
 use super::target;
 use crate::error::{Error, Result};
+use crate::store::decision_functions::{self, DecisionFunction};
 use crate::store::sync_states::{Problem, Step};
-use crate::store::{Change, attributes, desired, policies, sync_states};
+use crate::store::{Change, attributes, desired, policies};
 
 /// Most policies that are left out because they are refused, before the whole document counts as refused.
 const MAX_PROBLEMS: usize = 100;
@@ -77,7 +79,8 @@ async fn call_apply(
     Ok(steps.collect())
 }
 
-/// Applies the document without the policies that the database refuses.
+/// Applies the document without the policies and decision functions that the database refuses. Policies of a function that
+/// was refused keep the one that is there, or are refused, too.
 async fn apply_what_is_accepted(target: &mut PgConnection, document: &Document, applied: &mut Applied) -> Result<()> {
     let mut document = document.clone();
     loop {
@@ -93,14 +96,12 @@ async fn apply_what_is_accepted(target: &mut PgConnection, document: &Document, 
                 let refused = error
                     .as_database_error()
                     .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
-                    .and_then(|error| Some((refused_policy(error.detail()?)?, error)));
-                let policies = document.policies.get_or_insert_default();
+                    .and_then(|error| Some((leave_out(&mut document, error.detail()?)?, error)));
                 match refused {
-                    Some((index, error)) if index < policies.len() && applied.problems.len() < MAX_PROBLEMS => {
-                        let name = policies.remove(index).name;
-                        applied
-                            .problems
-                            .push(problem(format!("policy \"{name}\""), Some(name), error));
+                    Some((refused, error)) if applied.problems.len() < MAX_PROBLEMS => {
+                        let policy = (refused.kind == "policy").then(|| refused.name.clone());
+                        let object = format!("{} \"{}\"", refused.kind, refused.name);
+                        applied.problems.push(problem(object, policy, error));
                     }
                     _ => return Err(target::unavailable(error)),
                 }
@@ -109,10 +110,28 @@ async fn apply_what_is_accepted(target: &mut PgConnection, document: &Document, 
     }
 }
 
-/// The index of the policy that the detail of an error names: `In the document: policies[3]…`.
-fn refused_policy(detail: &str) -> Option<usize> {
-    let rest = detail.lines().next()?.strip_prefix("In the document: policies[")?;
-    rest.split_once(']')?.0.parse().ok()
+/// What a database refused.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused {
+    kind: &'static str,
+    name: String,
+}
+
+/// Removes what the detail of an error names from the document: `In the document: policies[3]…`.
+fn leave_out(document: &mut Document, detail: &str) -> Option<Refused> {
+    let place = detail.lines().next()?.strip_prefix("In the document: ")?;
+    let (section, rest) = place.split_once('[')?;
+    let index: usize = rest.split_once(']')?.0.parse().ok()?;
+    fn take<T>(items: &mut Option<Vec<T>>, index: usize) -> Option<T> {
+        let items = items.as_mut()?;
+        (index < items.len()).then(|| items.remove(index))
+    }
+    let (kind, name) = match section {
+        "policies" => ("policy", take(&mut document.policies, index)?.name),
+        "decision_functions" => ("decision function", take(&mut document.decision_functions, index)?.name),
+        _ => return None,
+    };
+    Some(Refused { kind, name })
 }
 
 fn problem(object: String, policy: Option<String>, error: &PgDatabaseError) -> Problem {
@@ -240,6 +259,17 @@ async fn remove_objects(
     wanted: &Managed,
     applied: &mut Applied,
 ) -> Result<()> {
+    for name in managed.decision_functions.difference(&wanted.decision_functions) {
+        let call = "select betweenrows.drop_decision_function($1)";
+        remove(
+            target,
+            applied,
+            call,
+            &[Some(name)],
+            step("drop", "decision_function", name, ""),
+        )
+        .await?;
+    }
     for name in unwanted_names(&managed.users, &wanted.users) {
         let step = step("drop", "user", name, "");
         remove(target, applied, "select betweenrows.drop_user($1)", &[Some(name)], step).await?;
@@ -278,15 +308,40 @@ fn unwanted_names<'a, T>(
 /// Lets the databases where a policy is assigned say what they think of it, before the change is made. Those that cannot
 /// be asked, or have never been synced, are left for the sync.
 pub async fn preflight(change: &mut Change<'_>, policy: Uuid) -> Result<()> {
+    let policy = policies::find(&mut change.tx, policy).await?;
+    let function = match policy.decision_function_id {
+        Some(id) => vec![decision_functions::find(&mut change.tx, id).await?.spec()?],
+        None => Vec::new(),
+    };
     let ids = sqlx::query_scalar!(
-        "select distinct a.data_source_id from policy_assignments a join data_sources d on d.id = a.data_source_id \
-         join sync_states s on s.data_source_id = d.id \
-         where a.policy_id = $1 and d.is_active and s.succeeded_at is not null and s.failures = 0",
-        policy
+        "select distinct data_source_id from policy_assignments where policy_id = $1",
+        policy.id
     )
     .fetch_all(&mut *change.tx)
     .await?;
-    if ids.is_empty() {
+    ask_all(change, &ids, function, vec![desired::spec(&policy, None)?]).await
+}
+
+/// The same for a decision function, in the databases where a policy of it is assigned.
+pub async fn preflight_function(change: &mut Change<'_>, function: &DecisionFunction) -> Result<()> {
+    let ids = decision_functions::data_sources(&mut change.tx, function.id).await?;
+    ask_all(change, &ids, vec![function.spec()?], Vec::new()).await
+}
+
+async fn ask_all(
+    change: &mut Change<'_>,
+    data_sources: &[Uuid],
+    functions: Vec<FunctionSpec>,
+    policies: Vec<PolicySpec>,
+) -> Result<()> {
+    let sources = sqlx::query!(
+        "select d.id, d.name from data_sources d join sync_states s on s.data_source_id = d.id \
+         where d.id = any ($1) and d.is_active and s.succeeded_at is not null and s.failures = 0 order by d.name",
+        data_sources
+    )
+    .fetch_all(&mut *change.tx)
+    .await?;
+    if sources.is_empty() {
         return Ok(());
     }
     let document = Document {
@@ -295,23 +350,19 @@ pub async fn preflight(change: &mut Change<'_>, policy: Uuid) -> Result<()> {
         attributes: Some(attributes::definitions(&mut change.tx).await?),
         roles: None,
         users: None,
-        decision_functions: None,
+        decision_functions: Some(functions),
+        policies: Some(policies),
         access: Switch::Keep,
         catalog: Switch::Keep,
-        policies: Some(vec![desired::spec(
-            &policies::find(&mut change.tx, policy).await?,
-            None,
-        )?]),
     };
     let mut problems = Vec::new();
-    for id in ids {
-        let name = sync_states::find(&mut change.tx, id).await?.name;
-        match ask(change, id, &document).await {
+    for source in sources {
+        match ask(change, source.id, &document).await {
             Ok(refused) => problems.extend(refused.into_iter().map(|problem| {
                 let detail = problem.detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-                format!("{name}: {}{detail}", problem.message)
+                format!("{}: {}{detail}", source.name, problem.message)
             })),
-            Err(error) => tracing::info!(data_source = name, %error, "could not ask about a policy"),
+            Err(error) => tracing::info!(data_source = source.name, %error, "could not ask about a change"),
         }
     }
     if problems.is_empty() {
@@ -342,16 +393,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refused_policy_is_found_in_the_detail() {
-        assert_eq!(refused_policy("In the document: policies[3]\nmore"), Some(3));
-        assert_eq!(refused_policy("In the document: policies[12].definition"), Some(12));
+    fn what_was_refused_is_found_in_the_detail() {
+        let document = serde_json::json!({
+            "version": 1,
+            "decision_functions": [{"name": "f", "source": "x"}],
+            "policies": [
+                {"name": "p", "policy_type": "table_deny", "targets": [{"schemas": ["s"], "tables": ["t"]}]},
+                {"name": "q", "policy_type": "table_deny", "targets": [{"schemas": ["s"], "tables": ["t"]}]},
+            ],
+        });
+        let document = Document::parse(&document).unwrap();
+        let find = |detail| {
+            let mut document = document.clone();
+            let refused = leave_out(&mut document, detail)?;
+            let left = document.policies.unwrap().len() + document.decision_functions.unwrap().len();
+            Some(format!("{} {} {left}", refused.kind, refused.name))
+        };
+        assert_eq!(find("In the document: policies[1]\nmore").unwrap(), "policy q 2");
+        assert_eq!(find("In the document: policies[0].definition").unwrap(), "policy p 2");
+        assert_eq!(
+            find("In the document: decision_functions[0]").unwrap(),
+            "decision function f 2"
+        );
         for other in [
             "",
-            "In the document: users[3]",
-            "policies[3]",
-            "x\nIn the document: policies[3]",
+            "In the document: policies[2]",
+            "In the document: users[0]",
+            "policies[0]",
+            "x\nIn the document: policies[0]",
         ] {
-            assert_eq!(refused_policy(other), None, "{other}");
+            assert_eq!(find(other), None, "{other}");
         }
     }
 }

@@ -27,6 +27,9 @@ pub struct Managed {
     pub roles: BTreeMap<String, BTreeSet<String>>,
     /// Users with their roles.
     pub users: BTreeMap<String, BTreeSet<String>>,
+    /// Decision functions.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub decision_functions: BTreeSet<String>,
     /// Policies with their assignments.
     pub policies: BTreeMap<String, BTreeSet<Whom>>,
     /// What was last applied of each user, as a digest. Only there when all of it was accepted.
@@ -40,6 +43,7 @@ impl Managed {
         let attributes = document.attributes.iter().flatten();
         let roles = document.roles.iter().flatten();
         let users = document.users.iter().flatten();
+        let functions = document.decision_functions.iter().flatten();
         let policies = document.policies.iter().flatten();
         Managed {
             attributes: attributes.map(|definition| definition.key.clone()).collect(),
@@ -49,6 +53,7 @@ impl Managed {
             users: users
                 .map(|user| (user.username.clone(), user.roles.iter().flatten().cloned().collect()))
                 .collect(),
+            decision_functions: functions.map(|function| function.name.clone()).collect(),
             policies: policies
                 .map(|policy| {
                     let assignments = policy.assignments.iter().flatten();
@@ -85,6 +90,7 @@ impl Managed {
             attributes: &self.attributes | &other.attributes,
             roles: both(&self.roles, &other.roles),
             users: both(&self.users, &other.users),
+            decision_functions: &self.decision_functions | &other.decision_functions,
             policies: both(&self.policies, &other.policies),
             applied_users: BTreeMap::new(),
         }

@@ -15,5 +15,5 @@ mod run;
 pub mod target;
 pub mod worker;
 
-pub use apply::preflight;
+pub use apply::{preflight, preflight_function};
 pub use run::sync;

@@ -109,6 +109,10 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     let mut target = target::connect(conn, &store.sealer, id).await?;
     target::prepare(&mut target).await?;
     let identifier = target::system_identifier(&mut target).await?;
+    match target::audit_status(&mut target).await {
+        Ok(audit) => sync_states::note_audit(conn, id, &audit).await?,
+        Err(error) => tracing::warn!(data_source = source.name, %error, "cannot tell the state of the audit"),
+    }
     let mut tx = target.begin().await.map_err(target::unavailable)?;
     sqlx::query("select pg_advisory_xact_lock($1)")
         .bind(TARGET_LOCK)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -59,17 +60,64 @@ pub fn options(config: &Config, password: Option<&str>) -> PgConnectOptions {
     }
 }
 
+/// What it takes to open a session in the database of a data source.
+pub struct Login {
+    config: Config,
+    password: Option<String>,
+}
+
+impl Login {
+    /// That of a data source.
+    pub async fn of(store: &mut PgConnection, sealer: &Sealer, id: Uuid) -> Result<Login> {
+        let config = data_sources::find(store, id).await?.config;
+        let password = match data_sources::sealed_password(store, id).await? {
+            Some(sealed) => Some(
+                String::from_utf8(sealer.open(PASSWORD_PLACE, id, &sealed)?)
+                    .map_err(|_| Error::Internal("a password in the store is not text".to_owned()))?,
+            ),
+            None => None,
+        };
+        Ok(Login { config, password })
+    }
+
+    /// Opens a session.
+    pub async fn open(&self) -> Result<PgConnection> {
+        open(&self.config, self.password.as_deref()).await
+    }
+}
+
 /// A session in the database of a data source.
 pub async fn connect(store: &mut PgConnection, sealer: &Sealer, id: Uuid) -> Result<PgConnection> {
-    let config = data_sources::find(store, id).await?.config;
-    let password = match data_sources::sealed_password(store, id).await? {
-        Some(sealed) => Some(
-            String::from_utf8(sealer.open(PASSWORD_PLACE, id, &sealed)?)
-                .map_err(|_| Error::Internal("a password in the store is not text".to_owned()))?,
-        ),
-        None => None,
+    Login::of(store, sealer, id).await?.open().await
+}
+
+/// Questions that are put to databases at the same time, whoever asks.
+pub const MOST_QUESTIONS: usize = 32;
+/// Longest wait for an answer, connecting included.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Puts a question to a database, as soon as there is a permit. It can change nothing.
+pub async fn ask<T, F: Future<Output = Result<T>>>(
+    permits: &Semaphore,
+    login: &Login,
+    question: impl FnOnce(PgConnection) -> F,
+) -> Result<T> {
+    let _permit = permits
+        .acquire()
+        .await
+        .map_err(|error| Error::Internal(error.to_string()))?;
+    let asked = async {
+        let mut target = login.open().await?;
+        sqlx::query(
+            "select set_config('statement_timeout', '10s', false), set_config('default_transaction_read_only', 'on', false)",
+        )
+        .execute(&mut target)
+        .await
+        .map_err(unavailable)?;
+        question(target).await
     };
-    open(&config, password.as_deref()).await
+    let answer = tokio::time::timeout(ANSWER, asked).await;
+    answer.unwrap_or_else(|_| Err(Error::Unavailable("no answer in 15 seconds".to_owned())))
 }
 
 /// A session with these settings.
@@ -150,6 +198,14 @@ pub async fn prepare(target: &mut PgConnection) -> Result<()> {
     })?;
     tracing::info!(kind, "the extension was {kind} in a data source");
     Ok(())
+}
+
+/// What the extension there says of its audit: backlog, lost events, when something was moved last.
+pub async fn audit_status(target: &mut PgConnection) -> Result<serde_json::Value> {
+    sqlx::query_scalar("select betweenrows.audit_status()")
+        .fetch_one(target)
+        .await
+        .map_err(unavailable)
 }
 
 /// What a test of a connection finds, for people.

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use betweenrowsd::api::{self, App};
+use betweenrowsd::decisions::Decisions;
 use betweenrowsd::secrets::seal::Sealer;
 use betweenrowsd::secrets::token::TokenKey;
 use betweenrowsd::store::users::{self, NewUser, Secret};
@@ -44,6 +45,11 @@ pub fn socket() -> String {
 /// Its port.
 pub fn port() -> u16 {
     variable("BR_TEST_PORT").parse().expect("a port")
+}
+
+/// The engine of decision functions.
+pub fn engine() -> String {
+    variable("BR_ENGINE_FILE")
 }
 
 /// Options for a session.
@@ -177,7 +183,11 @@ impl Api {
         let pool = store::connect(options).await.expect("the store answers");
         store::MIGRATOR.run(&pool).await.expect("the migrations run");
         let sealer = Sealer::new(&[5; 32]);
-        let store = Arc::new(Store { pool, sealer });
+        let store = Arc::new(Store {
+            pool,
+            sealer,
+            decisions: Decisions::new(Some(engine().into())),
+        });
         let admin = unique("root");
         let secret = Secret::of(PASSWORD.to_owned()).await.unwrap();
         let mut change = store.change(Actor::command_line()).await.unwrap();
@@ -289,6 +299,14 @@ impl Api {
                        "definition": {"filter_expression": expression}}),
             )
             .await;
+        answer.expect(201);
+        answer.id()
+    }
+
+    /// Creates a decision function; its id.
+    pub async fn function(&self, name: &str, source: &str) -> String {
+        let body = json!({"name": name, "decision_fn": source, "evaluate_context": "session"});
+        let answer = self.post("/decision-functions", body).await;
         answer.expect(201);
         answer.id()
     }

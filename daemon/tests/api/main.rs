@@ -1,10 +1,12 @@
 //! The daemon against a real PostgreSQL with the extension. `make daemon` starts one and runs this.
 
+mod access;
 mod attributes;
 mod audit;
 mod auth;
 mod data_sources;
 mod day_one;
+mod decision_functions;
 mod documents;
 mod harness;
 mod openapi;

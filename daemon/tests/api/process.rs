@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PASSWORD, database, port, query_as, socket, superuser, unique, url};
+use crate::harness::{PASSWORD, database, engine, port, query_as, socket, superuser, unique, url};
 
 /// Settings of a store of its own.
 struct Setup {
@@ -30,6 +30,7 @@ impl Setup {
             .env("BR_ADMIN_DATABASE_URL", url(&self.database))
             .env("BR_ADMIN_BIND_ADDR", "127.0.0.1:0")
             .env("BR_STATE_DIR", &self.directory)
+            .env("BR_ENGINE_FILE", engine())
             .env("BR_SYNC_INTERVAL", "1")
             .env("BR_ADMIN_PASSWORD", PASSWORD);
         command

@@ -116,7 +116,7 @@ fn test_decision_function(
     let context = args::required("context", json::argument("context", context));
     let config = args::required("config", json::argument("config", config));
     check(source, &config);
-    let now = told_time(&context).unwrap_or_else(gate::session::now);
+    let now = decision::context::told_time(&context).unwrap_or_else(gate::session::now);
     let evaluated = gate::evaluate_source(source, &context.to_string(), &config.to_string(), now)
         .unwrap_or_else(|reason| errors::no_engine(&reason));
     let row = match evaluated {
@@ -134,12 +134,6 @@ fn test_decision_function(
         Err(error) => (None, JsonB(json!([])), Some(error.to_string()), 0, 0),
     };
     TableIterator::once(row)
-}
-
-/// The time that a context tells, so that `Date` agrees with it.
-fn told_time(context: &Value) -> Option<i64> {
-    let text = context["session"]["time"]["now"].as_str()?;
-    decision::context::parse_time(text)
 }
 
 /// What a function consists of, apart from its name.

@@ -1,24 +1,21 @@
 //! The engine file: found beside the library, loaded when the first function is evaluated, one for each backend.
 //!
 //! Invariant: the file is native code, so it is used only when it is as trustworthy as the library: in the same directory,
-//! owned by root, the server's account or whoever owns that directory, and writable by nobody else. It is opened when the
-//! server starts: an installation that replaces it by rename does not change what a running server uses.
+//! and as `open_engine_file` wants it. It is opened when the server starts: an installation that replaces it by rename does
+//! not change what a running server uses.
 
 use std::cell::OnceCell;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use ::decision::{CompileError, ENGINE_ID, Engine, Evaluation, Level, Limits};
+use ::decision::{CompileError, ENGINE_FILE, ENGINE_ID, Engine, Evaluation, Level, Limits, open_engine_file};
 use pgrx::pg_sys;
 
 use super::Function;
 use crate::settings;
-
-const FILE: &str = "betweenrows_engine.cwasm";
 
 /// What the postmaster opened; without success a backend tries again.
 static OPENED: OnceLock<Option<File>> = OnceLock::new();
@@ -108,7 +105,9 @@ fn with_engine<R>(f: impl FnOnce(&Engine) -> R) -> Result<R, String> {
             };
             // SAFETY: the file was checked when it was opened, and is replaced by rename only.
             let engine = unsafe { Engine::load(file) }.map_err(|error| {
-                format!("the engine file {FILE} does not fit this library, install both of the same version: {error}")
+                format!(
+                    "the engine file {ENGINE_FILE} does not fit this library, install both of the same version: {error}"
+                )
             })?;
             _ = cell.set(engine);
         }
@@ -117,24 +116,7 @@ fn with_engine<R>(f: impl FnOnce(&Engine) -> R) -> Result<R, String> {
 }
 
 fn open() -> Result<File, String> {
-    let directory = directory();
-    let path = directory.join(FILE);
-    let say = |error: std::io::Error| format!("the engine file {}: {error}", path.display());
-    let file = File::open(&path).map_err(say)?;
-    let facts = file.metadata().map_err(say)?;
-    let owner_of_directory = directory.metadata().map_err(say)?.uid();
-    // SAFETY: reads the process' credentials.
-    let server = unsafe { geteuid() };
-    if !facts.is_file() || facts.mode() & 0o022 != 0 {
-        return Err(format!(
-            "the engine file {} can be written by others than its owner",
-            path.display()
-        ));
-    }
-    if ![0, server, owner_of_directory].contains(&facts.uid()) {
-        return Err(format!("the engine file {} belongs to somebody else", path.display()));
-    }
-    Ok(file)
+    open_engine_file(&directory().join(ENGINE_FILE)).map_err(|error| error.to_string())
 }
 
 /// The directory that PostgreSQL loads libraries from.
@@ -142,9 +124,4 @@ fn directory() -> PathBuf {
     // SAFETY: PostgreSQL sets the path before it loads any library; it is NUL-terminated.
     let path = unsafe { CStr::from_ptr(std::ptr::addr_of!(pg_sys::pkglib_path).cast()) };
     Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())).to_owned()
-}
-
-unsafe extern "C" {
-    /// POSIX.
-    fn geteuid() -> u32;
 }

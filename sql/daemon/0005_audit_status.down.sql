@@ -1,0 +1,1 @@
+alter table sync_states drop audit, drop audit_at;
