@@ -18,7 +18,7 @@ down: ## stop it, its data stays
 	@$(BIN)/down
 
 ##@ Test it
-.PHONY: test test-matrix test-core regress crash oracle soak daemon daemon-generated bench lint lint-deps engine
+.PHONY: test test-matrix test-core regress crash copies machine upgrade oracle soak daemon daemon-generated bench lint lint-deps engine
 test: ## everything on PostgreSQL 15 and 18, PostgreSQL's own suites on 15
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
@@ -30,6 +30,12 @@ regress: ## regression and isolation suites; PG=18 on that major, TESTS="a b" on
 	@$(BIN)/regress $(or $(PG),15) $(TESTS)
 crash: ## kills processes under load: each statement is recorded exactly once; PG=18 on that major, ARGS="--rounds 9"
 	@$(BIN)/crash $(or $(PG),15) $(ARGS)
+copies: ## the audit on standbys, in base backups, after recovery and restore; PG=18 on that major
+	@$(BIN)/copies $(or $(PG),15)
+machine: ## the audit with the clock set back, in single-user mode, on full disks; PG=18 on that major
+	@$(BIN)/machine $(or $(PG),15)
+upgrade: ## pg_upgrade from 15 to 18
+	@$(BIN)/upgrade 15 18
 oracle: ## random statements against filtered and masked copies; PG=18 on that major, ARGS="--seed 7" replays
 	@$(BIN)/oracle $(or $(PG),15) $(ARGS)
 soak: ## the same for SECONDS=3600, or as long as it is told

@@ -115,10 +115,11 @@ install_extension() {
     install -m 644 "$ROOT/extension/betweenrows.control" "$ROOT"/sql/betweenrows--*.sql "$PG_SHAREDIR/extension/"
 }
 
-# make_cluster DIRECTORY: a new cluster in DIRECTORY/data, with its socket in SERVER_SOCKET. Only this socket is
-# listened on; it trusts every role, so its directory is closed to other accounts.
+# make_cluster DIRECTORY [OPTION…]: a new cluster in DIRECTORY/data, with its socket in SERVER_SOCKET. Only this socket is
+# listened on; it trusts every role, so its directory is closed to other accounts. The options are for initdb.
 make_cluster() {
     local dir=$1
+    shift
     mkdir -p "$dir"
     chown "$SERVER_USER" "$dir"
     SERVER_SOCKET=$dir/socket
@@ -130,7 +131,7 @@ make_cluster() {
     install -d -m 700 -o "$SERVER_USER" "$SERVER_SOCKET"
     printf '%s\n' "$SERVER_SOCKET" >"$dir/socket_directory"
     run_as_server "$PG_BINDIR/initdb" --pgdata "$dir/data" --username postgres --auth trust \
-        --encoding UTF8 --no-locale --no-sync >"$dir/initdb.log" || die "initdb failed, see $dir/initdb.log"
+        --encoding UTF8 --no-locale --no-sync "$@" >"$dir/initdb.log" || die "initdb failed, see $dir/initdb.log"
     cat >>"$dir/data/postgresql.conf" <<CONF
 listen_addresses = ''
 unix_socket_directories = '$SERVER_SOCKET'

@@ -229,6 +229,16 @@ pub(crate) fn no_engine(reason: &str) -> ! {
     )
 }
 
+/// Only a primary server can do this, or only a standby (55000).
+pub(crate) fn wrong_server(message: &str, hint: &str) -> ! {
+    raise(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        message.to_owned(),
+        None,
+        hint,
+    )
+}
+
 /// The object was changed since the caller read it (40001); `what` is its kind and name.
 pub(crate) fn stale_version(what: &str, expected: i32, found: i32) -> ! {
     raise(

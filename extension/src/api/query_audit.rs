@@ -89,7 +89,16 @@ fn expect(kind: &str, name: &str, query: &str, level: Option<Level>) {
 #[pg_extern(sql = false)]
 fn audit_flush(timeout_ms: Option<i32>) -> bool {
     let timeout = Duration::from_millis(args::required("timeout_ms", timeout_ms).max(0) as u64);
+    if spool::timeline().0 {
+        errors::wrong_server(
+            "cannot move audit events on a standby",
+            "There betweenrows.spooled_audit() returns them.",
+        );
+    }
     let Some((_, place)) = shared::mine() else { return false };
+    // After a promotion everything counts that is there.
+    let older = directory::bytes_of_earlier_epochs(place.database.load(Relaxed), shared::epoch());
+    place.older.store(older, Relaxed);
     let target = place.written.load(Acquire);
     let rounds = place.rounds.load(Acquire);
     let since = Instant::now();
@@ -169,13 +178,15 @@ fn spooled_audit() -> SetOfIterator<'static, JsonB> {
 fn discard_spooled_audit(before: Option<TimestampWithTimeZone>) -> i32 {
     let before = args::required("before", before);
     if !spool::timeline().0 {
-        errors::conflicting_arguments(
+        errors::wrong_server(
             "cannot discard events on a primary server",
             "There they are moved into betweenrows.query_audit.",
         );
     }
     let before = pg_sys::TimestampTz::from(before);
-    shared::mine().map_or(0, |(_, place)| worker::discard(place, crate::audit::who::unix(before)))
+    shared::mine().map_or(0, |(index, place)| {
+        worker::discard(index, place, crate::audit::who::unix(before))
+    })
 }
 
 /// Days and rows in the order of their chains, with all columns that the hashes cover.

@@ -219,11 +219,13 @@ fn open(owner: Owner, plan: Plan, only_denied: bool) {
 
 /// Writes the beginning of an event, or refuses the statement.
 fn begin(owner: Owner, plan: Plan) {
-    while let Some(Err(failure)) = change(owner, |open| open.write(Some(plan), None, false)) {
-        let keep = || change(owner, |open| open.hold(plan));
+    let mut unheld = Some(plan);
+    while let Some(Err(failure)) = change(owner, |open| open.write(unheld, None, false)) {
+        // The refusal, or what ends the waiting, is recorded where there is room for that.
+        if let Some(plan) = unheld.take() {
+            change(owner, |open| open.hold(plan));
+        }
         if settings::OVERFLOW.get() == Overflow::Block && !super::wait_for_room() {
-            // The refusal itself is recorded where there is room for that.
-            keep();
             refuse(failure);
         }
         if settings::OVERFLOW.get() == Overflow::Drop {

@@ -25,6 +25,9 @@ pub(crate) struct Place {
     pub(crate) size: AtomicU64,
     /// Where the next frame goes.
     pub(crate) tail: AtomicU64,
+    /// When that file was written to last, microseconds since 1970, by a clock that may be some milliseconds late. The file
+    /// system's time is that of the first write for a while, when files are written through memory.
+    pub(crate) last_write: AtomicI64,
     /// Bytes written in this epoch.
     pub(crate) written: AtomicU64,
     /// Bytes of those that are in the table.
@@ -66,7 +69,7 @@ impl Place {
         for number in [&self.dropped, &self.events, &self.rounds] {
             number.store(0, Relaxed);
         }
-        for time in [&self.last_moved, &self.lag, &self.not_before] {
+        for time in [&self.last_write, &self.last_moved, &self.lag, &self.not_before] {
             time.store(0, Relaxed);
         }
         for flag in [&self.wanted, &self.woken, &self.drop_noted] {
@@ -75,6 +78,11 @@ impl Place {
         self.failures.store(0, Relaxed);
         self.segment.store(0, Relaxed);
         self.database.store(0, Release);
+    }
+
+    /// Lets the next event begin a file. Called with the place locked.
+    pub(crate) fn close_file(&self) {
+        self.size.store(0, Relaxed);
     }
 
     /// Bytes that wait for being moved.

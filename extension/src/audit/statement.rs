@@ -35,7 +35,7 @@ thread_local! {
 /// Whether this process records anything at all.
 fn records() -> bool {
     // SAFETY: reads backend state.
-    unsafe { pg_sys::ParallelWorkerNumber < 0 && pg_sys::IsUnderPostmaster && !pg_sys::IsBinaryUpgrade }
+    unsafe { pg_sys::ParallelWorkerNumber < 0 && !pg_sys::IsBinaryUpgrade }
 }
 
 // What hooks report ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ const EPOCH_DIFFERENCE: i64 = 10_957 * 86_400 * 1_000_000;
 
 /// Microseconds since 1970.
 pub(crate) fn unix(timestamp: pg_sys::TimestampTz) -> i64 {
-    timestamp + EPOCH_DIFFERENCE
+    timestamp.saturating_add(EPOCH_DIFFERENCE)
 }
 
 /// The reverse of [`unix`].

@@ -15,12 +15,13 @@ type Fault = (&'static str, fn(&Server) -> Outcome);
 
 /// Every fault in turn.
 pub fn all(server: &Server) -> Outcome {
-    let faults: [Fault; 8] = [
+    let faults: [Fault; 9] = [
         ("the spool is full and statements wait", full_and_blocked),
         ("the spool is full and events are dropped", full_and_dropped),
         ("the spool cannot be written", unwritable),
+        ("the spool is removed", removed),
         ("a file of the spool is damaged", damaged),
-        ("a file is another server's", foreign),
+        ("a file is none of ours", foreign),
         ("a file was moved and not removed", moved_and_left),
         ("the database is renamed", renamed),
         ("the extension is dropped and created again", recreated),
@@ -55,6 +56,19 @@ fn expect(what: &str, found: i64, expected: i64) -> Outcome {
         Ok(())
     } else {
         Err(format!("{what}: {found}, expected {expected}").into())
+    }
+}
+
+/// The statement failed with that SQLSTATE.
+fn expect_code(result: Result<(), postgres::Error>, expected: &str) -> Outcome {
+    let code = match &result {
+        Ok(()) => None,
+        Err(error) => error.as_db_error().map(|error| error.code().code()),
+    };
+    if code == Some(expected) {
+        Ok(())
+    } else {
+        Err(format!("the statement ended with {result:?}, expected {expected}").into())
     }
 }
 
@@ -124,10 +138,7 @@ fn full_and_blocked(server: &Server) -> Outcome {
                 return Err("the spool never is full".into());
             }
         };
-        let code = refused.as_db_error().map(|error| error.code().code().to_owned());
-        if code.as_deref() != Some("53400") {
-            return Err(format!("{refused}").into());
-        }
+        expect_code(Err(refused), "53400")?;
         // Whoever is not governed is not concerned.
         admin.batch_execute("select count(*) from accounts")?;
         expect("dropped", status(admin, "dropped")?, 0)?;
@@ -135,7 +146,7 @@ fn full_and_blocked(server: &Server) -> Outcome {
         if status(admin, "backlog_bytes")? > limit + 200_000 {
             return Err("the spool grows beyond its limit".into());
         }
-        Ok(())
+        waiting_ends(server, admin)
     })?;
     let mut user = server.connect("crash_user", "crash")?;
     user.batch_execute(&LONG.replace("FILLER", "runs again"))?;
@@ -149,7 +160,40 @@ fn full_and_blocked(server: &Server) -> Outcome {
         "again",
         count(&mut admin, "original_query like '%runs again%' and status = 'success'")?,
         1,
+    )?;
+    expect(
+        "cancelled while they waited",
+        count(
+            &mut admin,
+            "original_query like '%/* waits %' and sqlstate = '57014' and status = 'error'",
+        )?,
+        2,
     )
+}
+
+/// A statement that waits for room in the spool can be cancelled, and `statement_timeout` ends it.
+fn waiting_ends(server: &Server, admin: &mut Client) -> Outcome {
+    admin.batch_execute("set betweenrows.audit_block_timeout = '1h'; set session authorization crash_user")?;
+    admin.batch_execute("set statement_timeout = '300ms'")?;
+    let timed_out = admin.batch_execute("select id from accounts /* waits for its timeout */");
+    expect_code(timed_out, "57014")?;
+    admin.batch_execute("reset statement_timeout")?;
+    let pid: i32 = admin.query_one("select pg_backend_pid()", &[])?.get(0);
+    let mut elsewhere = server.connect("postgres", "postgres")?;
+    std::thread::scope(|scope| {
+        let cancelled = scope.spawn(|| admin.batch_execute("select id from accounts /* waits to be cancelled */"));
+        let waits = "select pg_cancel_backend(pid) from pg_stat_activity
+                     where pid = $1 and state = 'active' and wait_event_type = 'Extension'";
+        let since = Instant::now();
+        while elsewhere.query_opt(waits, &[&pid])?.is_none() {
+            if since.elapsed() > PATIENCE {
+                return Err("the statement does not wait".into());
+            }
+        }
+        expect_code(cancelled.join().expect("it does not panic"), "57014")
+    })?;
+    admin.batch_execute("reset session authorization; reset betweenrows.audit_block_timeout")?;
+    Ok(())
 }
 
 fn full_and_dropped(server: &Server) -> Outcome {
@@ -188,13 +232,8 @@ fn unwritable(server: &Server) -> Outcome {
     server.start()?;
     let mut user = server.connect("crash_user", "crash")?;
     let refused = user.batch_execute("select id from accounts where id = 2 /* unwritable */");
-    let code = refused
-        .err()
-        .and_then(|error| error.as_db_error().map(|error| error.code().code().to_owned()));
     allow(0o700)?;
-    if code.as_deref() != Some("53100") {
-        return Err(format!("the statement ended with {code:?}").into());
-    }
+    expect_code(refused, "53100")?;
     user.batch_execute("select id from accounts where id = 2 /* writable */")?;
     let mut admin = server.wait_until_it_runs()?;
     flush(&mut admin)?;
@@ -203,6 +242,33 @@ fn unwritable(server: &Server) -> Outcome {
         count(&mut admin, "original_query like '%/* writable */%'")?,
         1,
     )
+}
+
+/// Somebody removes the files while they are written: what was not moved is lost, which the log says, and what follows is not.
+fn removed(server: &Server) -> Outcome {
+    let mut admin = server.connect("postgres", "crash")?;
+    let mut user = server.connect("crash_user", "crash")?;
+    user.batch_execute("select id from accounts where id = 2 /* before the removal */")?;
+    flush(&mut admin)?;
+    std::fs::remove_dir_all(server.spool(&mut admin, "crash")?)?;
+    // This session has the file open, so that its first event still goes there.
+    user.batch_execute("select id from accounts where id = 2 /* into nothing */")?;
+    flush(&mut admin)?;
+    user.batch_execute("select id from accounts where id = 2 /* after the removal */")?;
+    server
+        .connect("crash_user", "crash")?
+        .batch_execute("select id from accounts where id = 2 /* after the removal, by another */")?;
+    flush(&mut admin)?;
+    for (event, expected) in [("before", 1), ("after", 2)] {
+        let condition = format!("original_query like '%/* {event} the removal%'");
+        expect(event, count(&mut admin, &condition)?, expected)?;
+    }
+    let log = std::fs::read_to_string(server.log())?;
+    if log.contains("was removed by somebody: what was not moved of it is lost") {
+        Ok(())
+    } else {
+        Err("the log does not say that a file is missing".into())
+    }
 }
 
 /// Some bytes in the middle of a file are not what was written.
@@ -250,7 +316,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// A base backup brought it along.
+/// Somebody put it there.
 fn foreign(server: &Server) -> Outcome {
     let mut admin = server.connect("postgres", "crash")?;
     let before = status(&mut admin, "files_set_aside")?;

@@ -106,7 +106,7 @@ impl Server {
         let since = Instant::now();
         loop {
             let mut command = self.program("pg_ctl");
-            let log = format!("{}/../log", self.data);
+            let log = self.log();
             command.args(["--pgdata", &self.data, "--log", &log, "--wait", "--silent", "start"]);
             match run(&mut command) {
                 Ok(()) => return Ok(()),
@@ -131,6 +131,11 @@ impl Server {
         Ok(std::path::Path::new(&self.data)
             .join("betweenrows_audit")
             .join(oid.to_string()))
+    }
+
+    /// The server's log.
+    pub fn log(&self) -> String {
+        format!("{}/../log", self.data)
     }
 
     fn program(&self, name: &str) -> Command {

@@ -71,13 +71,31 @@ pub(crate) fn set_aside(database: u32) -> usize {
     fs::read_dir(folder(database).join(SET_ASIDE)).map_or(0, Iterator::count)
 }
 
-/// The bytes in files that were not written in this epoch.
+/// The bytes in files that were not written in this epoch. On a standby those do not count that a base backup brought along.
 pub(crate) fn bytes_of_earlier_epochs(database: u32, epoch: i64) -> u64 {
+    let standby = super::timeline().0;
+    let own = |name: &Name| matches!(header(*name, database), Ok(Some(header)) if header.in_recovery);
     let earlier = files(database).into_iter().filter(|name| name.epoch != epoch);
     earlier
-        .filter_map(|name| fs::metadata(name.path(database)).ok())
-        .map(|facts| facts.len())
+        .filter(|name| !standby || own(name))
+        .filter_map(|name| written(name, database).ok())
         .sum()
+}
+
+/// Where the written part of a file ends that nobody writes to any more: what follows are the zeros that it was made of.
+fn written(name: Name, database: u32) -> io::Result<u64> {
+    let file = File::open(name.path(database))?;
+    let mut end = file.metadata()?.len();
+    let mut buffer = vec![0; 64 * 1024];
+    while end > 0 {
+        let part = &mut buffer[..end.min(64 * 1024) as usize];
+        end -= part.len() as u64;
+        file.read_exact_at(part, end)?;
+        if let Some(last) = part.iter().rposition(|byte| *byte != 0) {
+            return Ok(end + last as u64 + 1);
+        }
+    }
+    Ok(0)
 }
 
 /// Makes a file of the given size, all of it allocated, so that no later write finds the disk full.

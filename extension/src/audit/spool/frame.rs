@@ -27,6 +27,8 @@ pub(crate) struct Header {
     pub(crate) epoch: i64,
     /// The file's number in its epoch.
     pub(crate) segment: u32,
+    /// When the file was made, microseconds since 1970.
+    pub(crate) made_at: i64,
     /// Whether the server was a standby.
     pub(crate) in_recovery: bool,
 }
@@ -42,6 +44,7 @@ impl Header {
         bytes[24..28].copy_from_slice(&self.database.to_le_bytes());
         bytes[28..32].copy_from_slice(&self.segment.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.made_at.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..HEADER - 4]);
         bytes[HEADER - 4..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -62,6 +65,7 @@ impl Header {
             database: word(24),
             segment: word(28),
             epoch: long(32) as i64,
+            made_at: long(40) as i64,
         })
     }
 }
@@ -231,6 +235,7 @@ mod tests {
             database: 16_384,
             epoch: -5,
             segment: 9,
+            made_at: 1_700_000_000_000_000,
             in_recovery: true,
         };
         let mut bytes = header.encode();

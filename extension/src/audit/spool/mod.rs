@@ -75,6 +75,7 @@ pub(crate) fn append(descriptions: &[Described], frames: &[(Kind, u64, &[u8])], 
         file.write_all_at(&writer.buffer, tail).map_err(system)?;
         place.tail.store(tail + length, Relaxed);
         place.written.fetch_add(length, Relaxed);
+        place.last_write.store(coarse_time(), Relaxed);
         drop(held);
         if settings::DURABLE.get() {
             file.sync_data().map_err(system)?;
@@ -85,6 +86,14 @@ pub(crate) fn append(descriptions: &[Described], frames: &[(Kind, u64, &[u8])], 
         }
         Ok(())
     })
+}
+
+/// The time in microseconds since 1970, up to some milliseconds late, for a few nanoseconds.
+fn coarse_time() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a system call that fills what it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut time) };
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
 
 fn system(error: std::io::Error) -> Failure {
@@ -104,8 +113,12 @@ impl Writer {
             self.file = None;
             self.name = None;
             if let Some(name) = name {
-                self.file = Some(directory::open(name, place.database.load(Relaxed)).map_err(system)?);
-                self.name = Some(name);
+                match directory::open(name, place.database.load(Relaxed)) {
+                    Ok(file) => (self.file, self.name) = (Some(file), Some(name)),
+                    // Somebody removed it: the next one begins.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => place.close_file(),
+                    Err(error) => return Err(system(error)),
+                }
             }
         }
         Ok(())
@@ -172,6 +185,7 @@ fn header(database: u32, name: Name) -> Header {
         database,
         epoch: name.epoch,
         segment: name.segment,
+        made_at: coarse_time(),
         in_recovery,
     }
 }

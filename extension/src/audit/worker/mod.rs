@@ -35,6 +35,8 @@ pub(super) type WorkerResult<T> = Result<T, Box<dyn Error>>;
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 /// The longest time that a worker stays without anything to do.
 const SHORT: Duration = Duration::from_secs(2);
+/// How late the clock may be that tells when files were written, microseconds.
+const TICK: i64 = 20_000;
 /// The longest pause between attempts to start a worker that fails, microseconds.
 const LONGEST_PAUSE: i64 = 60_000_000;
 
@@ -214,41 +216,63 @@ fn forget(place: &Place, database: u32) {
 /// What is in the spool of this process's database and not in the table, oldest first.
 pub(crate) fn spooled(place: &'static Place) -> Vec<serde_json::Value> {
     let database = place.database.load(Relaxed);
-    // SAFETY: reads shared memory.
-    let system = unsafe { pg_sys::GetSystemIdentifier() };
-    let mut reader = Reader::new(database, place, spool::timeline().1, system);
+    let mut reader = Reader::new(database, place);
     let _ = Spi::connect(|client| table::load(client, &mut reader, &directory::files(database)));
-    let mut rows = Vec::new();
+    let mut found = Vec::new();
     loop {
         let batch = reader.next();
-        rows.extend(batch.rows.into_iter().map(|(_, row)| row));
+        found.extend(batch.rows);
         if !batch.more {
             break;
         }
         check_for_interrupts!();
     }
-    rows.extend(reader.waiting.into_values().map(|waiting| waiting.row));
+    found.extend(
+        std::mem::take(&mut reader.waiting)
+            .into_iter()
+            .map(|(key, waiting)| (key, waiting.row)),
+    );
+    let known = Spi::connect(|client| table::known(client, &found)).unwrap_or_default();
+    let rows = found.into_iter().map(|(_, row)| row);
+    let mut rows: Vec<row::Row> = rows.filter(|row| !known.contains(&row.id)).collect();
     rows.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
     rows.iter().map(row::Row::readable).collect()
 }
 
-/// Removes files of the spool that nobody writes to any more and that were last written before a time, microseconds since
-/// 1970; returns how many.
-pub(crate) fn discard(place: &'static Place, before: i64) -> i32 {
+/// Removes files of a standby's spool that were last written before a time, microseconds since 1970; returns how many.
+pub(crate) fn discard(index: usize, place: &'static Place, before: i64) -> i32 {
     let database = place.database.load(Relaxed);
     let mut removed = 0;
-    for name in directory::files(database) {
-        let current = name.epoch == shared::epoch() && name.segment >= place.segment.load(Relaxed);
-        let written = fs::metadata(name.path(database))
-            .and_then(|facts| facts.modified())
-            .ok()
-            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
-            .map(|since| since.as_micros() as i64);
-        if !current && written.is_some_and(|at| at < before) && fs::remove_file(name.path(database)).is_ok() {
+    // Nobody writes meanwhile.
+    let _held = shared::lock(index);
+    let files = directory::files(database);
+    let next = files.iter().skip(1).map(Some).chain([None]);
+    for (name, next) in files.iter().zip(next) {
+        let next = next.filter(|next| next.epoch == name.epoch);
+        // Nothing was written to a file since the next one was made.
+        let written = match next.and_then(|next| directory::header(*next, database).ok().flatten()) {
+            Some(header) => header.made_at,
+            None if name.epoch == shared::epoch() => place.last_write.load(Relaxed),
+            None => who::unix(shared::epoch()),
+        };
+        if written + TICK < before && fs::remove_file(name.path(database)).is_ok() {
             removed += 1;
+            if name.epoch == shared::epoch() && name.segment == place.segment.load(Relaxed) {
+                place.close_file();
+            }
         }
     }
+    count_what_waits(place, &Reader::new(database, place));
     removed
+}
+
+/// Counts what is in the spool. Called with the place locked.
+fn count_what_waits(place: &Place, reader: &Reader) {
+    let database = place.database.load(Relaxed);
+    let moved = place.written.load(Relaxed).saturating_sub(reader.unread());
+    place.moved.store(moved, Release);
+    let older = directory::bytes_of_earlier_epochs(database, shared::epoch());
+    place.older.store(older, Release);
 }
 
 /// A time, microseconds since 1970, as PostgreSQL prints it.
@@ -323,9 +347,7 @@ fn transaction<T>(f: impl FnOnce(&mut SpiClient) -> WorkerResult<T>) -> T {
 }
 
 fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> {
-    // SAFETY: reads shared memory.
-    let system = unsafe { pg_sys::GetSystemIdentifier() };
-    let mut reader = Reader::new(database, place, spool::timeline().1, system);
+    let mut reader = Reader::new(database, place);
     let installed = transaction(|client| {
         let query = "select pg_catalog.to_regclass('betweenrows.query_audit_spool') is not null
             and exists (select from pg_catalog.pg_extension where extname = 'betweenrows')";
@@ -365,9 +387,27 @@ fn work(database: u32, index: usize, place: &'static Place) -> WorkerResult<()> 
     }
 }
 
+/// Events go on into a new file when somebody removed the one that is being written.
+fn miss_current_file(database: u32, index: usize, place: &Place) {
+    let held = shared::lock(index);
+    let name = directory::Name {
+        epoch: shared::epoch(),
+        segment: place.segment.load(Relaxed),
+    };
+    let missing = place.size.load(Relaxed) != 0 && !name.path(database).exists();
+    if missing {
+        place.close_file();
+    }
+    drop(held);
+    if missing {
+        log!("betweenrows: audit spool file \"{name}\" was removed by somebody: what was not moved of it is lost");
+    }
+}
+
 /// Moves everything there is; returns whether there was anything.
 fn round(database: u32, index: usize, place: &Place, reader: &mut Reader) -> WorkerResult<bool> {
     let mut any = false;
+    miss_current_file(database, index, place);
     loop {
         let batch = reader.next();
         for remark in &batch.remarks {
@@ -404,13 +444,8 @@ fn round(database: u32, index: usize, place: &Place, reader: &mut Reader) -> Wor
             place.events.fetch_add(batch.rows.len() as u64, Relaxed);
         }
         let held = shared::lock(index);
-        place
-            .moved
-            .store(place.written.load(Relaxed).saturating_sub(reader.unread()), Release);
+        count_what_waits(place, reader);
         drop(held);
-        place
-            .older
-            .store(directory::bytes_of_earlier_epochs(database, shared::epoch()), Release);
         if !batch.more {
             if place.backlog() == 0 {
                 place.drop_noted.store(false, Relaxed);

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+use pgrx::pg_sys;
+
 use super::row::{Key, Row};
 use crate::audit::event::{Description, Finish, Start, Touch};
 use crate::audit::shared::{self, Place};
@@ -62,7 +64,6 @@ struct Open {
 pub(crate) struct Reader {
     database: u32,
     place: &'static Place,
-    timeline: u32,
     system: u64,
     /// How far files have been read, as the table knows.
     pub(crate) positions: HashMap<Name, usize>,
@@ -75,12 +76,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// A reader that goes on where the table says.
-    pub(crate) fn new(database: u32, place: &'static Place, timeline: u32, system: u64) -> Reader {
+    pub(crate) fn new(database: u32, place: &'static Place) -> Reader {
         Reader {
             database,
             place,
-            timeline,
-            system,
+            // SAFETY: reads the control file's copy in shared memory.
+            system: unsafe { pg_sys::GetSystemIdentifier() },
             positions: HashMap::new(),
             removable: HashSet::new(),
             waiting: HashMap::new(),
@@ -206,12 +207,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Base backups copy the spool: what another server wrote is in that one's table. What this one wrote as a standby is
-    /// not in any.
+    /// Base backups copy the spool. What it holds happened before the copy, and so belongs into the copy's table, whatever the
+    /// timeline; most of it got there already, which the ids of events tell.
     fn is_ours(&self, header: &Header) -> bool {
-        header.system == self.system
-            && header.database == self.database
-            && (header.timeline == self.timeline || header.in_recovery)
+        header.system == self.system && header.database == self.database
     }
 
     fn open(&mut self, name: Name, from: usize) -> io::Result<()> {

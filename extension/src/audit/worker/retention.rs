@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys::{self, Oid};
 use pgrx::spi::SpiClient;
@@ -109,6 +109,7 @@ pub(super) fn drop_partition(
     name: &str,
     database: &str,
 ) -> WorkerResult<Result<bool, Box<dyn Error>>> {
+    let mut exported = None;
     let directory = settings::EXPORT_DIRECTORY.get();
     let directory = directory
         .as_deref()
@@ -117,8 +118,9 @@ pub(super) fn drop_partition(
     if !directory.is_empty() {
         // Nobody adds rows between the export and the drop.
         client.update(&format!("lock table betweenrows.{name} in share mode"), None, &[])?;
-        if let Err(error) = export(client, name, database, Path::new(&directory)) {
-            return Ok(Err(error));
+        match export(client, name, database, Path::new(&directory)) {
+            Ok(path) => exported = Some(path),
+            Err(error) => return Ok(Err(error)),
         }
     }
     for table in ["query_audit", name] {
@@ -127,6 +129,8 @@ pub(super) fn drop_partition(
         let mode = pg_sys::AccessExclusiveLock as i32;
         // SAFETY: inside a transaction, which keeps the lock.
         if !oid.is_some_and(|oid| unsafe { pg_sys::ConditionalLockRelationOid(oid, mode) }) {
+            // It is made anew with whatever is in the partition then.
+            exported.map(fs::remove_file).transpose()?;
             return Ok(Ok(false));
         }
     }
@@ -139,8 +143,9 @@ pub(super) fn drop_partition(
     Ok(Ok(true))
 }
 
-/// Writes a partition to a file, which gets its name when it is complete and on disk.
-fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) -> WorkerResult<()> {
+/// Writes a partition to a file, which gets its name when it is complete and on disk. A day can be exported more than once,
+/// when the clock was set back: no file takes another one's place.
+fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) -> WorkerResult<PathBuf> {
     let (extension, head, line) = match settings::EXPORT_FORMAT.get() {
         ExportFormat::JsonLines => ("jsonl", String::new(), "pg_catalog.row_to_json(q)::text".to_owned()),
         ExportFormat::Csv => {
@@ -159,7 +164,13 @@ fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) 
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();
-    let path = directory.join(format!("{database}_{name}.{extension}"));
+    let names = (2..).map(|number| format!("{database}_{name}.{number}.{extension}"));
+    let mut paths = std::iter::once(format!("{database}_{name}.{extension}"))
+        .chain(names)
+        .map(|name| directory.join(name));
+    let path = paths
+        .find(|path| !path.exists())
+        .ok_or("there are too many exports of this day")?;
     let unfinished = path.with_extension(format!("{extension}.part"));
     let mut file = OpenOptions::new()
         .write(true)
@@ -184,5 +195,5 @@ fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) 
     file.sync_all()?;
     fs::rename(&unfinished, &path)?;
     fs::File::open(directory)?.sync_all()?;
-    Ok(())
+    Ok(path)
 }

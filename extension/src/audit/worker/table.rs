@@ -63,7 +63,7 @@ pub(super) fn load(client: &SpiClient, reader: &mut Reader, files: &[Name]) -> W
 
 /// Stores a batch.
 pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) -> WorkerResult<()> {
-    let known = known(client, batch)?;
+    let known = known(client, &batch.rows)?;
     let mut days: BTreeMap<i64, Vec<&Row>> = BTreeMap::new();
     for (_, row) in batch.rows.iter().filter(|(_, row)| !known.contains(&row.id)) {
         days.entry(row.started_at.div_euclid(DAY)).or_default().push(row);
@@ -98,10 +98,10 @@ pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) 
     Ok(())
 }
 
-/// The rows of a batch that the table has. There can only be some among those of earlier epochs: a base backup may contain a
-/// file that was moved and removed before the backup's end.
-fn known(client: &SpiClient, batch: &Batch) -> WorkerResult<HashSet<String>> {
-    let earlier = batch.rows.iter().filter(|(key, _)| key.epoch != shared::epoch());
+/// The ids of those rows that the table has. There can only be some among those of earlier epochs: a base backup has files of
+/// which the log that it is recovered from says more, up to their having been moved and removed.
+pub(super) fn known(client: &SpiClient, rows: &[(Key, Row)]) -> WorkerResult<HashSet<String>> {
+    let earlier = rows.iter().filter(|(key, _)| key.epoch != shared::epoch());
     let rows: Vec<&Row> = earlier.map(|(_, row)| row).collect();
     let times = || rows.iter().map(|row| row.started_at);
     let (Some(from), Some(to)) = (times().min(), times().max()) else {
