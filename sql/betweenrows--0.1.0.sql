@@ -332,9 +332,12 @@ comment on table betweenrows.query_audit_running is 'events of statements that h
 create table betweenrows.query_audit_chain (
     day date primary key,
     position bigint not null,
-    hash bytea not null
+    hash bytea not null,
+    unchained bigint not null
 );
 comment on table betweenrows.query_audit_chain is 'the last link of each day''s hash chain';
+comment on column betweenrows.query_audit_chain.unchained is
+    'how many rows of the day were recorded without a place in it, while audit_hash_chain was off';
 
 create view betweenrows.recent_denials as
     select started_at, username, login_role, client_addr, application_name, statement_kind, original_query, sqlstate,
@@ -770,7 +773,7 @@ create function betweenrows.spooled_audit() returns setof jsonb
     language c volatile security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'spooled_audit_wrapper';
 comment on function betweenrows.spooled_audit() is
-    'the events in the spool that are not in query_audit, also on a standby, as objects with its columns';
+    'the events in the spool that are not in query_audit, also on a standby, as objects with its columns, as they ended';
 
 create function betweenrows.discard_spooled_audit(before timestamptz) returns integer
     language c volatile security definer set search_path = pg_catalog, pg_temp
@@ -783,7 +786,7 @@ create function betweenrows.verify_audit(from_time timestamptz default '-infinit
     language c stable security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'verify_audit_wrapper';
 comment on function betweenrows.verify_audit(timestamptz, timestamptz) is
-    'the rows of the days between two times that were altered or removed since they were recorded, by their hash chain';
+    'the rows of the days between two times that were altered, removed or added since they were recorded, by their hash chain';
 
 -- Privileges -------------------------------------------------------------------------------------------------------
 

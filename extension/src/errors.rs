@@ -63,7 +63,7 @@ pub(crate) fn shut_out(session: &Session) -> ! {
             "Ask an administrator of betweenrows to activate the user.",
         )
     };
-    crate::audit::shut_out(session);
+    crate::audit::refused_somewhere(session);
     raise(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, Some(hint))
 }
 
@@ -303,7 +303,7 @@ pub(crate) fn stale_plan() -> ! {
 
 /// A cursor reads governed relations and was opened by somebody else, or before they were governed (42501).
 pub(crate) fn foreign_cursor() -> ! {
-    raise(
+    refuse(
         PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
         "permission denied: the cursor was not opened for this user and its policies",
         Some("Open the cursor again."),
@@ -312,6 +312,7 @@ pub(crate) fn foreign_cursor() -> ! {
 
 /// A cursor has kept rows from before a policy changed (40001).
 pub(crate) fn stale_cursor() -> ! {
+    crate::audit::outdated();
     raise(
         PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE,
         "could not fetch: the policies changed since the cursor was opened",

@@ -105,6 +105,7 @@ SELECT statements, denied, errors FROM betweenrows.access_by_user WHERE username
 SELECT relation, access, statements, denied FROM betweenrows.access_by_table WHERE username = 'regress_auditing_alice';
 SELECT policy, effect, column_name, statements, users, last_version FROM betweenrows.policy_effect WHERE policy LIKE 'auditing-%';
 SELECT betweenrows.audit_status() ->> 'backlog_bytes' AS backlog, betweenrows.audit_status() ->> 'dropped' AS dropped;
+SELECT betweenrows.audit_status() -> 'findings' AS findings, betweenrows.audit_status() ->> 'launcher_pid' IS NOT NULL AS launcher;
 SELECT count(*) FROM betweenrows.spooled_audit();
 DELETE FROM betweenrows.query_audit;  -- fail
 UPDATE betweenrows.query_audit SET username = 'nobody';  -- fail
@@ -142,6 +143,23 @@ ROLLBACK;
 BEGIN;
 DELETE FROM betweenrows.query_audit WHERE chain_position = (SELECT max(chain_position) FROM betweenrows.query_audit);
 SELECT position, regexp_replace(problem, '[0-9]+', 'N', 'g') FROM betweenrows.verify_audit();
+ROLLBACK;
+-- A row without a place in the chain is one only where such rows are known.
+BEGIN;
+CREATE TEMP TABLE forged AS SELECT * FROM betweenrows.query_audit WHERE chain_position = 1;
+UPDATE forged SET id = gen_random_uuid(), username = 'nobody', chain_position = NULL, chain_hash = NULL;
+INSERT INTO betweenrows.query_audit SELECT * FROM forged;
+SELECT position, row_id IS NOT NULL AS row, regexp_replace(problem, '[0-9]+', 'N', 'g') AS problem FROM betweenrows.verify_audit();
+DELETE FROM betweenrows.query_audit q WHERE q.chain_position IS NULL;
+UPDATE betweenrows.query_audit_chain SET unchained = 0;
+SELECT count(*) FROM betweenrows.verify_audit();
+INSERT INTO betweenrows.query_audit SELECT * FROM forged;
+SELECT position, row_id = (SELECT f.id FROM forged f) AS row, problem FROM betweenrows.verify_audit();
+ROLLBACK;
+-- It goes on behind what is wrong, as far as somebody asks.
+BEGIN;
+UPDATE betweenrows.query_audit SET chain_position = chain_position + 10000 WHERE chain_position = 3;
+SELECT position, problem FROM betweenrows.verify_audit() LIMIT 1;
 ROLLBACK;
 SELECT count(*) FROM betweenrows.verify_audit();
 SELECT count(*) FROM betweenrows.verify_audit('2000-01-01', '2000-01-02');

@@ -81,6 +81,51 @@ pub(crate) fn latest(query: &str, args: &[DatumWithOid]) -> Vec<Value> {
     }))
 }
 
+/// A query whose rows are taken some at a time, be it over several calls of an SQL function, so that they need not be in
+/// memory together.
+pub(crate) struct Pieces {
+    /// The cursor, until its end was reached.
+    cursor: Option<String>,
+}
+
+impl Pieces {
+    /// How many rows are taken at a time.
+    const SIZE: i64 = 500;
+
+    /// Begins a query without assigning a transaction id.
+    pub(crate) fn of(query: &str, args: &[DatumWithOid]) -> Pieces {
+        let cursor = with_catalog_access(|| {
+            Spi::connect(|client| {
+                client
+                    .try_open_cursor(query, args)
+                    .map(|cursor| cursor.detach_into_name())
+            })
+        });
+        Pieces {
+            cursor: Some(expect(cursor)),
+        }
+    }
+
+    /// Some more rows; none at the end.
+    pub(crate) fn next(&mut self) -> Vec<Value> {
+        let Some(name) = self.cursor.take() else {
+            return Vec::new();
+        };
+        let rows = expect(with_catalog_access(|| {
+            Spi::connect(|client| {
+                let mut cursor = client.find_cursor(&name)?;
+                let rows = cursor.fetch(Self::SIZE).map(|_| collect())?;
+                if !rows.is_empty() {
+                    cursor.detach_into_name();
+                }
+                Ok(rows)
+            })
+        }));
+        self.cursor = (!rows.is_empty()).then_some(name);
+        rows
+    }
+}
+
 /// A value that the catalog holds, as a type of ours.
 pub(crate) fn read<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap_or_else(|error| errors::corrupt_catalog(error.to_string()))

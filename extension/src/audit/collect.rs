@@ -17,13 +17,14 @@ use pgrx::pg_sys::{self, CmdType, Oid, PlannedStmt, Query, RTEKind, RangeTblEntr
 use pgrx::prelude::*;
 use policy::decide::Effect;
 use policy::model::{Check, Definition};
+use serde_json::Value;
 
 use super::event::{Applied, Description, PlanDescription, Touched};
 use super::settings::{self, Level};
-use super::{display, literals};
+use super::{display, literals, who};
 use crate::catalog::Session;
 use crate::catalog::governance::Governance;
-use crate::pg::{self, compat, list, nodes};
+use crate::pg::{self, compat, leaf, list, nodes};
 
 const MARK: &str = "betweenrows audit ";
 
@@ -35,10 +36,28 @@ struct Collected {
     masked: bool,
 }
 
+/// A statement that is being rewritten.
+struct Rewriting {
+    session: Session,
+    nest_level: i32,
+    collected: Collected,
+}
+
+/// A statement that is being planned.
+struct Planning {
+    /// The place of the planner's frame.
+    place: usize,
+    nest_level: i32,
+    /// What its plan is to carry.
+    text: String,
+    /// The values of its parameters, where these are recorded.
+    parameters: Option<Value>,
+}
+
 thread_local! {
-    static COLLECTING: RefCell<Option<Collected>> = const { RefCell::new(None) };
-    /// Descriptions of statements that are being planned, innermost last, with the place of the planner's frame.
-    static PLANNING: RefCell<Vec<(usize, String)>> = const { RefCell::new(Vec::new()) };
+    static REWRITING: RefCell<Option<Rewriting>> = const { RefCell::new(None) };
+    /// Statements that are being planned, innermost last.
+    static PLANNING: RefCell<Vec<Planning>> = const { RefCell::new(Vec::new()) };
     static NUMBERS: Cell<u64> = const { Cell::new(0) };
     /// The relation that was judged last, for an error that says that it may not be used.
     static CONCERN: RefCell<Option<(Session, Rc<Governance>, bool)>> = const { RefCell::new(None) };
@@ -67,7 +86,10 @@ pub(super) fn forget_concern() {
 /// What is known of an attempt that is being refused.
 pub(super) fn attempt() -> Option<PlanDescription> {
     let (session, governance, waived) = CONCERN.with_borrow(Clone::clone)?;
-    let mut collected = COLLECTING.take().unwrap_or_default();
+    let mut collected = REWRITING
+        .take()
+        .map(|rewriting| rewriting.collected)
+        .unwrap_or_default();
     let name = name_of(governance.relid);
     collected.policies(&session, &name, &governance, waived, |_| true);
     if collected.relations.iter().all(|touched| touched.relation != name) {
@@ -118,6 +140,7 @@ pub(super) fn direct(
     session: &Session,
     governance: &Governance,
     access: &str,
+    columns: Vec<String>,
     written: Vec<String>,
 ) -> (PlanDescription, Option<Level>) {
     let mut collected = Collected::default();
@@ -131,7 +154,7 @@ pub(super) fn direct(
     collected.relations.push(Touched {
         relation: name,
         access: access.to_owned(),
-        columns: Vec::new(),
+        columns,
         written,
     });
     let level = collected.level(session);
@@ -139,8 +162,58 @@ pub(super) fn direct(
 }
 
 /// The rewriting of a statement begins.
-pub(crate) fn begin() {
-    COLLECTING.set(Some(Collected::default()));
+pub(crate) fn begin(session: &Session) {
+    // Should it fail, it is too late to look up what the session is.
+    who::session();
+    REWRITING.set(Some(Rewriting {
+        session: session.clone(),
+        nest_level: leaf::GetCurrentTransactionNestLevel(),
+        collected: Collected::default(),
+    }));
+}
+
+/// Whether a governed statement is being rewritten or planned.
+pub(super) fn is_preparing() -> bool {
+    PLANNING.with_borrow(|planning| !planning.is_empty()) || REWRITING.with_borrow(Option::is_some)
+}
+
+/// A statement that came to nothing: it failed while it was rewritten or planned.
+pub(super) struct Failed {
+    text: String,
+    /// The values of its parameters, where these are recorded.
+    pub(super) parameters: Option<Value>,
+}
+
+impl Failed {
+    /// What it was about.
+    pub(super) fn carried(&self) -> Option<Carried<'_>> {
+        parse(self.text.as_bytes())
+    }
+}
+
+/// The statements that were rewritten or planned when an error ended everything at this level of subtransactions and deeper.
+/// Looks no catalog up.
+pub(super) fn failed(nest_level: i32) -> Vec<Failed> {
+    let mut failed = Vec::new();
+    PLANNING.with_borrow_mut(|planning| {
+        while let Some(last) = planning.pop_if(|planning| planning.nest_level >= nest_level) {
+            failed.push(Failed {
+                text: last.text,
+                parameters: last.parameters,
+            });
+        }
+    });
+    // The statement around the others is the first that counts.
+    failed.reverse();
+    let rewriting = REWRITING
+        .with_borrow_mut(|rewriting| rewriting.take_if(|rewriting| rewriting.nest_level >= nest_level))
+        .filter(|rewriting| !rewriting.collected.relations.is_empty());
+    if let Some(Rewriting { session, collected, .. }) = rewriting
+        && let Some((_, text)) = collected.finish(&session, || None)
+    {
+        failed.push(Failed { text, parameters: None });
+    }
+    failed
 }
 
 /// The rewriting has come to a governed relation that exists.
@@ -154,8 +227,8 @@ pub(crate) unsafe fn relation(
     governance: &Governance,
     waived: bool,
 ) {
-    let mut taken = COLLECTING.take();
-    if let Some(collected) = &mut taken {
+    let mut taken = REWRITING.take();
+    if let Some(Rewriting { collected, .. }) = &mut taken {
         let rte = nodes::rte(query, index);
         let target = index == (*query).resultRelation as usize;
         let used = Used::of(query, rte, governance);
@@ -190,38 +263,36 @@ pub(crate) unsafe fn relation(
             written: used.names(governance, &used.written),
         });
     }
-    COLLECTING.set(taken);
+    REWRITING.set(taken);
 }
 
 /// The rewriting has ended. What was collected waits for the plan that is made now, at this place on the stack.
 ///
 /// # Safety
-/// `query` has been rewritten.
-pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize) {
-    let Some(collected) = COLLECTING.take() else { return };
+/// `query` has been rewritten; `params` are the parameters that the plan is for.
+pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize, params: pg_sys::ParamListInfo) {
+    let Some(Rewriting { collected, .. }) = REWRITING.take() else {
+        return;
+    };
     if collected.relations.is_empty() {
         return;
     }
-    let level = collected.level(session);
-    let wanted = level.unwrap_or_else(|| settings::LEVEL.get()) != Level::Off && settings::REWRITTEN.get();
-    let rewritten = wanted.then(|| text_of(query)).flatten();
-    let rewritten = rewritten.map(|text| literals::shorten(&text, collected.masked));
-    let masked = collected.masked;
-    let description = Description::Plan(collected.describe(session, rewritten));
-    let Ok(json) = serde_json::to_string(&description) else {
+    let Some((level, text)) = collected.finish(session, || text_of(query)) else {
         return;
     };
-    let level = match level {
-        None => 's',
-        Some(Level::Off) => 'o',
-        Some(Level::Denied) => 'd',
-        Some(Level::All) => 'a',
+    let parameters = if level != Level::Off && settings::PARAMETERS.get() {
+        who::parameters(params)
+    } else {
+        None
     };
-    let masked = if masked { 'm' } else { '-' };
-    let text = format!("{MARK}{} {level}{masked} {json}", next_number());
     PLANNING.with_borrow_mut(|planning| {
-        planning.retain(|(other, _)| *other < place);
-        planning.push((place, text));
+        planning.retain(|other| other.place < place);
+        planning.push(Planning {
+            place,
+            nest_level: leaf::GetCurrentTransactionNestLevel(),
+            text,
+            parameters,
+        });
     });
 }
 
@@ -231,8 +302,8 @@ pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize) {
 /// `plan` was just made.
 pub(crate) unsafe fn planned(plan: *mut PlannedStmt, place: usize) {
     let text = PLANNING.with_borrow_mut(|planning| {
-        let found = planning.iter().position(|(other, _)| *other == place)?;
-        let text = planning.swap_remove(found).1;
+        let found = planning.iter().position(|other| other.place == place)?;
+        let text = planning.swap_remove(found).text;
         planning.truncate(found);
         Some(text)
     });
@@ -254,7 +325,7 @@ pub(super) struct Carried<'a> {
     /// Its number.
     pub(super) number: u64,
     /// What is recorded, when something else than the setting decides.
-    pub(super) level: Option<Level>,
+    pub(super) exception: Option<Level>,
     /// Whether the statement uses a masked column.
     pub(super) masked: bool,
     /// The description.
@@ -270,25 +341,31 @@ pub(super) unsafe fn carried<'a>(plan: *mut PlannedStmt) -> Option<Carried<'a>> 
         if (*rte).ctename.is_null() {
             continue;
         }
-        let Some(rest) = CStr::from_ptr((*rte).ctename).to_bytes().strip_prefix(MARK.as_bytes()) else {
-            continue;
-        };
-        let space = rest.iter().position(|byte| *byte == b' ')?;
-        let number = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
-        let level = match rest.get(space + 1)? {
-            b'o' => Some(Level::Off),
-            b'd' => Some(Level::Denied),
-            b'a' => Some(Level::All),
-            _ => None,
-        };
-        return Some(Carried {
-            number,
-            level,
-            masked: *rest.get(space + 2)? == b'm',
-            json: rest.get(space + 4..)?,
-        });
+        let text = CStr::from_ptr((*rte).ctename).to_bytes();
+        if text.starts_with(MARK.as_bytes()) {
+            return parse(text);
+        }
     }
     None
+}
+
+/// The reverse of [`Collected::finish`].
+fn parse(text: &[u8]) -> Option<Carried<'_>> {
+    let rest = text.strip_prefix(MARK.as_bytes())?;
+    let space = rest.iter().position(|byte| *byte == b' ')?;
+    let number = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
+    let exception = match rest.get(space + 1)? {
+        b'o' => Some(Level::Off),
+        b'd' => Some(Level::Denied),
+        b'a' => Some(Level::All),
+        _ => None,
+    };
+    Some(Carried {
+        number,
+        exception,
+        masked: *rest.get(space + 2)? == b'm',
+        json: rest.get(space + 4..)?,
+    })
 }
 
 impl Collected {
@@ -339,6 +416,25 @@ impl Collected {
         overrides
             .of_policies(policies)
             .or_else(|| overrides.of_subject(&session.subject.name, &role_names(session)))
+    }
+
+    /// What a plan carries, with a new number, and what is recorded of it now. `rewritten` gives the text of what runs.
+    fn finish(self, session: &Session, rewritten: impl FnOnce() -> Option<String>) -> Option<(Level, String)> {
+        let exception = self.level(session);
+        let level = exception.unwrap_or_else(|| settings::LEVEL.get());
+        let wanted = level != Level::Off && settings::REWRITTEN.get();
+        let rewritten = wanted.then(rewritten).flatten();
+        let rewritten = rewritten.map(|text| literals::shorten(&text, self.masked));
+        let masked = if self.masked { 'm' } else { '-' };
+        let description = Description::Plan(self.describe(session, rewritten));
+        let json = serde_json::to_string(&description).ok()?;
+        let exception = match exception {
+            None => 's',
+            Some(Level::Off) => 'o',
+            Some(Level::Denied) => 'd',
+            Some(Level::All) => 'a',
+        };
+        Some((level, format!("{MARK}{} {exception}{masked} {json}", next_number())))
     }
 
     fn describe(self, session: &Session, rewritten: Option<String>) -> PlanDescription {

@@ -32,6 +32,9 @@ pub(crate) struct StatementDescription {
     pub(crate) query: String,
     /// `compute_query_id`'s number.
     pub(crate) query_id: Option<i64>,
+    /// Whether literals are left out of its texts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) redacted: bool,
 }
 
 /// What a plan, or an attempt that a policy refused, is about.
@@ -125,6 +128,10 @@ pub(crate) struct Start {
 pub(crate) struct Touch {
     /// The number of its description.
     pub(crate) plan: u64,
+    /// The number of a description of the statement that takes the place of the one before, whose text has literals that
+    /// are to be left out for the plan's sake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) statement: Option<u64>,
 }
 
 /// How a statement ended.
@@ -153,7 +160,7 @@ impl Status {
     }
 }
 
-/// The end of a statement.
+/// The end of a statement, or that a policy refuses it.
 #[derive(Serialize, Deserialize, Clone, Debug)]
 pub(crate) struct Finish {
     /// When, microseconds since 1970.

@@ -26,7 +26,7 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys::{self, ErrorData, Oid};
+use pgrx::pg_sys::{self, CmdType, ErrorData, Oid};
 use pgrx::prelude::*;
 
 use self::spool::Failure;
@@ -122,8 +122,8 @@ pub(crate) unsafe fn named_hidden(
     if tables.is_empty() && !names_column() {
         return;
     }
-    statement::analysing(pg_sys::debug_query_string, location, length);
-    statement::attempted(collect::attempt_at(session, tables, columns));
+    statement::analysing(pg_sys::debug_query_string, location, length, CmdType::CMD_UNKNOWN);
+    statement::attempted(collect::attempt_at(session, tables, columns), true);
 }
 
 /// A policy refuses the running statement, or a part of it: the error is raised right after.
@@ -131,20 +131,31 @@ pub(crate) fn refused() {
     statement::refused();
 }
 
-/// A statement of a subject that may use no table is refused, whatever it is about: the error is raised right after.
-pub(crate) fn shut_out(session: &Session) {
-    statement::shut_out(session);
+/// As [`refused`], where maybe nobody knows what relations it is about.
+pub(crate) fn refused_somewhere(session: &Session) {
+    statement::refused_somewhere(session);
+}
+
+/// The running statement cannot go on since policies have changed: the error is raised right after.
+pub(crate) fn outdated() {
+    statement::outdated();
 }
 
 /// A utility statement is about to work on a governed relation without a plan.
-pub(crate) fn relation_touched(session: &Session, governance: &Governance, access: &str, written: Vec<String>) {
-    let (description, level) = collect::direct(session, governance, access, written);
+pub(crate) fn relation_touched(
+    session: &Session,
+    governance: &Governance,
+    access: &str,
+    columns: Vec<String>,
+    written: Vec<String>,
+) {
+    let (description, level) = collect::direct(session, governance, access, columns, written);
     statement::relation_touched(description, level);
 }
 
 /// Whether [`error()`] wants to see errors.
 pub(crate) fn cares_about_errors() -> bool {
-    statement::any() || HIDDEN.with_borrow(Option::is_some)
+    statement::any() || statement::is_preparing() || HIDDEN.with_borrow(Option::is_some)
 }
 
 /// An error is raised, as it is shown to whoever catches it.
@@ -162,7 +173,7 @@ pub(crate) unsafe fn error(error: *mut ErrorData) {
     if let Some((session, tables, columns)) = HIDDEN.take()
         && code & 0xfff == (4 | 2 << 6)
     {
-        statement::attempted(collect::attempt_at(&session, &tables, &columns));
+        statement::attempted(collect::attempt_at(&session, &tables, &columns), true);
     }
     // PostgreSQL checks new rows for us.
     let checked = nodes::string((*error).funcname) == "ExecWithCheckOptions" && (code == DENIED || code == WITH_CHECK);

@@ -16,7 +16,6 @@ use super::spool::frame::Kind;
 use super::spool::{self, Described, Failure};
 use super::top::{self, Numbered, Owner};
 use super::who;
-use crate::guard::frames;
 use crate::pg::leaf;
 
 /// How many descriptions are kept of a statement that only a refusal makes an event: one that plans thousands of statements
@@ -53,6 +52,8 @@ pub(super) struct Open {
     start: Start,
     session: Numbered,
     statement: Numbered,
+    /// Whether it is described as one that uses a masked column.
+    masked: bool,
     /// Whether its beginning is in the spool.
     written: bool,
     /// Whether its beginning was lost, which was counted.
@@ -127,34 +128,68 @@ pub(super) fn touch(owner: Owner, level: Level, plan: Plan) {
             return None;
         }
         open.only_denied &= only_denied;
-        if !open.written && (open.only_denied || open.lost) {
-            open.hold(plan);
+        let statement = open.redescribe(plan);
+        if open.written {
+            return Some(Next::Add(open.number, statement));
         }
-        Some((open.number, open.written, open.only_denied || open.lost))
+        if open.only_denied || open.lost {
+            open.hold(plan);
+            return None;
+        }
+        Some(Next::Begin)
     });
     match known {
-        Some(None | Some((_, false, true))) => {}
-        Some(Some((number, true, _))) => {
-            let body = serde_json::to_vec(&Touch { plan: plan.number }).unwrap_or_default();
-            while let Err(failure) = spool::append(&[(plan.number, plan.json)], &[(Kind::Touch, number, &body)], false)
-            {
+        Some(None) => {}
+        Some(Some(Next::Add(number, statement))) => {
+            while let Err(failure) = add(number, plan, statement.as_ref(), false) {
                 if !wait_or_refuse(failure) {
                     return;
                 }
             }
         }
-        Some(Some((_, false, false))) => begin(owner, plan),
+        Some(Some(Next::Begin)) => begin(owner, plan),
         None => {
-            open(owner, plan, only_denied);
-            if !only_denied {
+            open(owner, plan, only_denied, parameters(plan.params));
+            if only_denied {
+                change(owner, |open| open.hold(plan));
+            } else {
                 begin(owner, plan);
             }
         }
     }
 }
 
+/// What is to be done about a further plan.
+enum Next {
+    /// It is written to the event with this number, with another description of the statement if there is one.
+    Add(u64, Option<Numbered>),
+    /// The beginning of the event is written with it.
+    Begin,
+}
+
+/// Writes a further plan of an event.
+fn add(number: u64, plan: Plan, statement: Option<&Numbered>, forced: bool) -> Result<(), Failure> {
+    let touch = Touch {
+        plan: plan.number,
+        statement: statement.map(|statement| statement.0),
+    };
+    let body = serde_json::to_vec(&touch).unwrap_or_default();
+    let mut descriptions: Vec<Described> = vec![(plan.number, plan.json)];
+    descriptions.extend(statement.map(|statement| (statement.0, &*statement.1)));
+    spool::append(&descriptions, &[(Kind::Touch, number, &body)], forced)
+}
+
+/// The values of parameters, where these are recorded.
+fn parameters(params: pg_sys::ParamListInfo) -> Option<serde_json::Value> {
+    if !settings::PARAMETERS.get() {
+        return None;
+    }
+    // SAFETY: the parameters are those of the plan that is started.
+    unsafe { who::parameters(params) }
+}
+
 /// What was recorded while the statement was planned belongs to whatever runs it.
-fn adopt(owner: Owner) {
+pub(super) fn adopt(owner: Owner) {
     if !any() || owner == Owner::Pending {
         return;
     }
@@ -169,16 +204,10 @@ fn adopt(owner: Owner) {
     });
 }
 
-/// Opens an event; one that only a refusal makes one keeps what it is about until then.
-fn open(owner: Owner, plan: Plan, only_denied: bool) {
+/// Opens an event.
+fn open(owner: Owner, plan: Plan, only_denied: bool, parameters: Option<serde_json::Value>) {
     let (planned, planning) = PLANNING.replace((0, 0.0));
     let message = message();
-    let parameters = if settings::PARAMETERS.get() {
-        // SAFETY: the parameters are those of the plan that is started.
-        unsafe { who::parameters(plan.params) }
-    } else {
-        None
-    };
     let session = who::session();
     // SAFETY: the statement is running.
     let statement = unsafe { top::get().describe(plan.number, plan.masked) };
@@ -194,11 +223,7 @@ fn open(owner: Owner, plan: Plan, only_denied: bool) {
         ended: None,
         number: EVENTS.get(),
         seen: HashSet::new(),
-        held: if only_denied {
-            vec![(plan.number, plan.json.to_vec())]
-        } else {
-            Vec::new()
-        },
+        held: Vec::new(),
         start: Start {
             at: who::unix(message),
             session: session.0,
@@ -209,6 +234,7 @@ fn open(owner: Owner, plan: Plan, only_denied: bool) {
         },
         session,
         statement,
+        masked: plan.masked,
         written: false,
         lost: false,
         only_denied,
@@ -259,25 +285,47 @@ fn refuse(failure: Failure) -> ! {
     }
 }
 
-/// A policy refuses the statement, or a part of it, for what the plan describes.
-pub(super) fn attempted(owner: Owner, plan: Plan) {
+/// The statement has come to something that is not run: it was refused, or failed before there was a plan. It is an event of
+/// its own unless that is `only_denied`, and nobody denies it. Looks no catalog up and raises nothing.
+pub(super) fn attempted(owner: Owner, plan: Plan, only_denied: bool, parameters: Option<serde_json::Value>) {
     adopt(owner);
     let known = change(owner, |open| {
-        if !open.written {
-            open.hold(plan);
+        if plan.number == open.start.plan || !open.seen.insert(plan.hash()) {
+            return None;
         }
-        (open.number, open.written)
+        open.only_denied &= only_denied;
+        let statement = open.redescribe(plan);
+        if open.written {
+            return Some((open.number, statement));
+        }
+        open.hold(plan);
+        None
     });
     match known {
-        None => open(owner, plan, true),
-        Some((number, true)) => {
-            let body = serde_json::to_vec(&Touch { plan: plan.number }).unwrap_or_default();
-            if let Err(failure) = spool::append(&[(plan.number, plan.json)], &[(Kind::Touch, number, &body)], true) {
+        None => {
+            open(owner, plan, only_denied, parameters);
+            change(owner, |open| open.hold(plan));
+        }
+        Some(Some((number, statement))) => {
+            if let Err(failure) = add(number, plan, statement.as_ref(), true) {
                 super::count_dropped(failure);
             }
         }
-        Some((_, false)) => {}
+        Some(None) => {}
     }
+}
+
+/// A policy refuses the statement, or a part of it, with this error. That is in the spool before anybody hears of it.
+pub(super) fn refused(owner: Owner, error: &Error) {
+    change(owner, |open| {
+        if open.denied.is_some() || open.lost {
+            return;
+        }
+        open.denied = Some(error.clone());
+        let refusal = open.ending(who::now(), Status::Denied, Some(error.clone()));
+        // Should it not be possible, the end of the statement tells again.
+        _ = open.write(None, Some((Kind::Refusal, &refusal)), true);
+    });
 }
 
 /// The statement has ended well, unless its transaction fails with it.
@@ -295,15 +343,12 @@ pub(super) fn complete(owner: Owner, how: impl FnOnce(&mut Open)) {
     });
 }
 
-/// Ends the events that are chosen, each with its error. The event of a statement that goes on, like a procedure that commits,
-/// is left alone.
+/// Ends the events that are chosen, each with its error.
 pub(super) fn end(which: impl Fn(&Open) -> bool, error: impl Fn(&Open) -> Option<Error>) {
-    let running = (!frames::is_outermost()).then(|| top::get().owner);
     OPEN.with_borrow_mut(|all| {
         let mut at = 0;
         while at < all.len() {
-            let open = &all[at];
-            if which(open) && !(open.ended.is_none() && Some(open.owner) == running) {
+            if which(&all[at]) {
                 let open = all.remove(at);
                 let error = error(&open);
                 open.finish(error);
@@ -322,6 +367,19 @@ impl Plan<'_> {
 }
 
 impl Open {
+    /// Leaves the literals out of the statement's text for the sake of a plan that it has come to after others. Returns the
+    /// new description.
+    fn redescribe(&mut self, plan: Plan) -> Option<Numbered> {
+        if self.masked || !plan.masked || !settings::REDACT.get() {
+            return None;
+        }
+        self.masked = true;
+        // SAFETY: the statement is running.
+        self.statement = unsafe { top::get().describe(plan.number, true) };
+        self.start.statement = self.statement.0;
+        Some(self.statement.clone())
+    }
+
     /// Keeps what the event is about until it is known that it is recorded.
     fn hold(&mut self, plan: Plan) {
         if self.held.len() < HELD {
@@ -330,7 +388,7 @@ impl Open {
     }
 
     /// Writes what is not written yet: the beginning, and the end if there is one.
-    fn write(&mut self, plan: Option<Plan>, end: Option<&Finish>, forced: bool) -> Result<(), Failure> {
+    fn write(&mut self, plan: Option<Plan>, end: Option<(Kind, &Finish)>, forced: bool) -> Result<(), Failure> {
         let mut descriptions: Vec<Described> = Vec::with_capacity(4);
         let mut bodies: Vec<(Kind, Vec<u8>)> = Vec::with_capacity(3);
         if !self.written {
@@ -345,13 +403,17 @@ impl Open {
                 } else {
                     bodies.push((
                         Kind::Touch,
-                        serde_json::to_vec(&Touch { plan: number }).unwrap_or_default(),
+                        serde_json::to_vec(&Touch {
+                            plan: number,
+                            statement: None,
+                        })
+                        .unwrap_or_default(),
                     ));
                 }
             }
         }
-        if let Some(end) = end {
-            bodies.push((Kind::Finish, serde_json::to_vec(end).unwrap_or_default()));
+        if let Some((kind, end)) = end {
+            bodies.push((kind, serde_json::to_vec(end).unwrap_or_default()));
         }
         let frames: Vec<(Kind, u64, &[u8])> = bodies
             .iter()
@@ -373,17 +435,21 @@ impl Open {
         if self.lost || (self.only_denied && status != Status::Denied) {
             return;
         }
+        let finish = self.ending(self.ended.unwrap_or_else(who::now), status, error);
+        if let Err(failure) = self.write(None, Some((Kind::Finish, &finish)), true) {
+            super::count_dropped(failure);
+        }
+    }
+
+    fn ending(&self, at: i64, status: Status, error: Option<Error>) -> Finish {
         let (sqlstate, message) = error.unzip();
-        let finish = Finish {
-            at: self.ended.unwrap_or_else(who::now),
+        Finish {
+            at,
             status,
             sqlstate,
             message,
             rows: self.rows,
             execution: self.execution,
-        };
-        if let Err(failure) = self.write(None, Some(&finish), true) {
-            super::count_dropped(failure);
         }
     }
 }

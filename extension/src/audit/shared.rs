@@ -50,6 +50,8 @@ pub(crate) struct Place {
     pub(crate) worker_latch: AtomicPtr<pg_sys::Latch>,
     /// Rounds of the worker that failed since one succeeded.
     pub(crate) failures: AtomicU32,
+    /// Whether the worker could not be started for want of a place among the server's background workers.
+    pub(crate) without_slot: AtomicBool,
     /// When the worker may be started again.
     pub(crate) not_before: AtomicI64,
     /// Whether somebody waits for everything to be moved.
@@ -72,7 +74,7 @@ impl Place {
         for time in [&self.last_write, &self.last_moved, &self.lag, &self.not_before] {
             time.store(0, Relaxed);
         }
-        for flag in [&self.wanted, &self.woken, &self.drop_noted] {
+        for flag in [&self.wanted, &self.woken, &self.drop_noted, &self.without_slot] {
             flag.store(false, Relaxed);
         }
         self.failures.store(0, Relaxed);
@@ -96,6 +98,7 @@ struct Shared {
     epoch: AtomicI64,
     sessions: AtomicU64,
     launcher: AtomicPtr<pg_sys::Latch>,
+    launcher_pid: AtomicI32,
     places: [Place; PLACES],
 }
 
@@ -233,12 +236,27 @@ pub(crate) fn lock(index: usize) -> Held {
     Held::take(index)
 }
 
-/// Tells the launcher where it is woken.
+/// Enters this process as the launcher until it ends.
 pub(crate) fn register_launcher() {
     if let Some(shared) = shared() {
+        shared.launcher_pid.store(std::process::id() as i32, Release);
+        // SAFETY: registers a callback of this process.
+        unsafe { pg_sys::before_shmem_exit(Some(launcher_leaves), pg_sys::Datum::null()) };
         // SAFETY: the process's own latch lies in shared memory.
         shared.launcher.store(unsafe { pg_sys::MyLatch }, Release);
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn launcher_leaves(_code: i32, _arg: pg_sys::Datum) {
+    if let Some(shared) = shared() {
+        shared.launcher_pid.store(0, Release);
+    }
+}
+
+/// The launcher's process, 0 for none.
+pub(crate) fn launcher() -> i32 {
+    shared().map_or(0, |shared| shared.launcher_pid.load(Acquire))
 }
 
 /// Has the events of a place moved soon: wakes the worker if there is one, else the launcher.

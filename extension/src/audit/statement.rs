@@ -1,24 +1,27 @@
 //! What hooks report of the client's statements, and what becomes of them with their transactions.
 //!
-//! Invariant: the end of a statement is recorded as soon as it is certain: outside a transaction block that is when the
-//! transaction has committed. A statement whose process died before has a beginning only.
+//! Invariant: the end of a statement is recorded as soon as it is certain, and before its client hears of it: a refusal when
+//! it is raised, an error when it is about to be told to the client, success when the transaction has committed, in a
+//! transaction block when the statement has ended. A statement whose process died before has a beginning only.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_char;
 use std::time::Instant;
 
-use pgrx::pg_sys::{self, NodeTag, PlannedStmt, QueryDesc};
+use pgrx::pg_sys::{self, CmdType, CommandDest, ErrorData, NodeTag, PlannedStmt, QueryDesc};
 use pgrx::prelude::*;
 
 pub(crate) use super::open::{any, planned};
 
+use super::collect::{self, Carried};
 use super::event::{Description, PlanDescription};
+use super::literals;
 use super::open::{self, Error, Open, Plan};
 use super::settings::{self, Level};
 use super::top::{self, Owner, Top};
-use super::{collect, literals};
 use crate::catalog::Session;
 use crate::guard::frames;
+use crate::pg::nodes;
 
 /// The last error of a statement of the client.
 struct Noted {
@@ -30,6 +33,8 @@ thread_local! {
     static NOTED: RefCell<Option<Noted>> = const { RefCell::new(None) };
     /// Whether an error that is being raised is a refusal by policy.
     static REFUSING: Cell<bool> = const { Cell::new(false) };
+    /// The plan that the guard judges.
+    static JUDGED: Cell<*mut QueryDesc> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 /// Whether this process records anything at all.
@@ -41,9 +46,9 @@ fn records() -> bool {
 // What hooks report ---------------------------------------------------------------------------------------------------
 
 /// A statement is analysed or planned; `location` and `length` say where it stands in the source.
-pub(crate) fn analysing(source: *const c_char, location: i32, length: i32) {
+pub(crate) fn analysing(source: *const c_char, location: i32, length: i32, command: CmdType::Type) {
     if frames::is_outermost() {
-        starts(Top::pending(source, location, length));
+        starts(Top::pending(source, location, length, command));
     }
 }
 
@@ -51,6 +56,8 @@ fn starts(top: Top) {
     top::set(top);
     collect::forget_concern();
     REFUSING.set(false);
+    forget_noted();
+    JUDGED.set(std::ptr::null_mut());
 }
 
 /// A utility statement of the client begins.
@@ -82,6 +89,7 @@ pub(crate) unsafe fn plan_starting(query_desc: *mut QueryDesc) {
     if frames::is_outermost() {
         starts(Top::plan(query_desc));
     }
+    JUDGED.set(query_desc);
 }
 
 /// A plan is about to be started.
@@ -89,10 +97,16 @@ pub(crate) unsafe fn plan_starting(query_desc: *mut QueryDesc) {
 /// # Safety
 /// `query_desc` is the argument of `ExecutorStart_hook`; the guard has let it pass.
 pub(crate) unsafe fn plan_starts(query_desc: *mut QueryDesc) {
+    JUDGED.set(std::ptr::null_mut());
+    touch_plan(owner_of(query_desc), query_desc);
+}
+
+/// What answers for a plan that is started.
+unsafe fn owner_of(query_desc: *mut QueryDesc) -> Owner {
     let top = top::get();
     // The plan of a cursor outlives the statement that declares it.
     let own = frames::is_outermost() || top.is_directly(NodeTag::T_DeclareCursorStmt);
-    touch_plan(if own { Owner::Plan(query_desc) } else { top.owner }, query_desc);
+    if own { Owner::Plan(query_desc) } else { top.owner }
 }
 
 unsafe fn touch_plan(owner: Owner, query_desc: *mut QueryDesc) {
@@ -100,14 +114,22 @@ unsafe fn touch_plan(owner: Owner, query_desc: *mut QueryDesc) {
         return;
     };
     if records() {
-        let level = carried.level.unwrap_or_else(|| settings::LEVEL.get());
-        let plan = Plan {
-            number: carried.number,
-            json: carried.json,
-            masked: carried.masked,
-            params: (*query_desc).params,
-        };
-        open::touch(owner, level, plan);
+        open::touch(owner, carried.level(), carried.plan((*query_desc).params));
+    }
+}
+
+impl Carried<'_> {
+    fn level(&self) -> Level {
+        self.exception.unwrap_or_else(|| settings::LEVEL.get())
+    }
+
+    fn plan(&self, params: pg_sys::ParamListInfo) -> Plan<'_> {
+        Plan {
+            number: self.number,
+            json: self.json,
+            masked: self.masked,
+            params,
+        }
     }
 }
 
@@ -126,6 +148,7 @@ pub(crate) unsafe fn run_begins(query_desc: *mut QueryDesc) -> Turn {
     let outermost = frames::is_outermost();
     if outermost {
         top::set(Top::plan(query_desc));
+        open::adopt(Owner::Plan(query_desc));
     } else if top::get().is_directly(NodeTag::T_FetchStmt) {
         // A cursor that a function opened.
         fetches(query_desc);
@@ -156,12 +179,13 @@ unsafe extern "C-unwind" fn fetches(query_desc: *mut QueryDesc) {
 /// As for [`run_begins`].
 pub(crate) unsafe fn run_ends(turn: &Turn, query_desc: *mut QueryDesc, whole: bool) {
     let owner = Owner::Plan(query_desc);
-    let estate = (*query_desc).estate;
-    let rows = if estate.is_null() { 0 } else { (*estate).es_processed };
+    let (rows, stored) = rows_of_turn(query_desc);
+    // What is stored for FETCH goes to the client with it.
+    let again = stored && turn.before.is_none();
     let add = |open: &mut Open| {
         // Without a beginning: a function of the statement was the first to come to something governed.
         let milliseconds = turn.since.unwrap_or(open.since).elapsed().as_secs_f64() * 1000.0;
-        open.rows = Some(open.rows.unwrap_or(0) + rows);
+        open.rows = Some(rows + if again { 0 } else { open.rows.unwrap_or(0) });
         open.execution = Some(open.execution.unwrap_or(0.0) + milliseconds);
     };
     // Only a plan that changes something does more when it is finished.
@@ -176,6 +200,27 @@ pub(crate) unsafe fn run_ends(turn: &Turn, query_desc: *mut QueryDesc, whole: bo
     }
     if let Some(before) = turn.before {
         top::set(before);
+    }
+}
+
+/// How many rows a turn sent or changed, and whether those of earlier turns are among them, should they be stored for good.
+unsafe fn rows_of_turn(query_desc: *mut QueryDesc) -> (u64, bool) {
+    let (estate, dest) = ((*query_desc).estate, (*query_desc).dest);
+    if estate.is_null() || dest.is_null() {
+        return (0, false);
+    }
+    match (*dest).mydest {
+        // MOVE.
+        CommandDest::DestNone if (*query_desc).operation == CmdType::CMD_SELECT => (0, false),
+        // What a cursor WITH HOLD keeps when its transaction commits: all rows of one that can scroll.
+        CommandDest::DestTuplestore => {
+            let portal = pg_sys::ActivePortal;
+            let scrolls = !portal.is_null()
+                && (*portal).queryDesc == query_desc
+                && (*portal).cursorOptions & pg_sys::CURSOR_OPT_SCROLL as i32 != 0;
+            ((*estate).es_processed, scrolls)
+        }
+        _ => ((*estate).es_processed, false),
     }
 }
 
@@ -211,23 +256,32 @@ fn described(json: &[u8]) -> Plan<'_> {
 
 /// A policy refuses the running statement, or a part of it: the error is raised right after.
 pub(crate) fn refused() {
-    if records()
-        && !crate::catalog::is_assumed()
+    if !crate::catalog::is_assumed()
         && let Some(attempt) = collect::attempt()
     {
-        attempted(attempt);
+        attempted(attempt, true);
     }
 }
 
-/// The same for a subject that may use no table, where no relation was judged.
-pub(super) fn shut_out(session: &Session) {
-    if records() && !crate::catalog::is_assumed() {
-        attempted(collect::attempt().unwrap_or_else(|| collect::attempt_at(session, &[], &[])));
+/// The same where maybe no relation was judged.
+pub(super) fn refused_somewhere(session: &Session) {
+    if !crate::catalog::is_assumed() {
+        attempted(
+            collect::attempt().unwrap_or_else(|| collect::attempt_at(session, &[], &[])),
+            true,
+        );
     }
 }
 
-/// A policy refuses what is described.
-pub(super) fn attempted(attempt: PlanDescription) {
+/// The running statement cannot go on since policies have changed: the error is raised right after.
+pub(crate) fn outdated() {
+    if let Some(attempt) = collect::attempt() {
+        attempted(attempt, false);
+    }
+}
+
+/// The statement comes to what is described, and that is not run; `refused` says that a policy is the reason.
+pub(super) fn attempted(attempt: PlanDescription, refused: bool) {
     let policies: Vec<String> = attempt.policies.iter().map(|applied| applied.policy.clone()).collect();
     let level = crate::catalog::catalog()
         .and_then(|catalog| {
@@ -237,22 +291,37 @@ pub(super) fn attempted(attempt: PlanDescription) {
                 .or_else(|| overrides.of_subject(&attempt.username, &attempt.roles))
         })
         .unwrap_or_else(|| settings::LEVEL.get());
-    if level == Level::Off {
+    if level == Level::Off || !records() {
         return;
     }
     if let Ok(json) = serde_json::to_vec(&Description::Plan(attempt)) {
-        open::attempted(top::get().owner, described(&json));
-        REFUSING.set(true);
+        let only_denied = refused || level == Level::Denied;
+        open::attempted(top::get().owner, described(&json), only_denied, None);
+        if refused {
+            REFUSING.set(true);
+        }
     }
+}
+
+/// Whether a governed statement is rewritten, planned or judged, so that an error would be its end.
+pub(super) fn is_preparing() -> bool {
+    !JUDGED.get().is_null() || collect::is_preparing()
 }
 
 /// An error is raised, as it is shown. It may be caught yet.
 pub(super) fn error_raised(sqlstate: &str, text: &str, by_policy: bool) {
-    let error = (sqlstate.to_owned(), literals::shorten(text, false));
+    let error = (sqlstate.to_owned(), literals::message(text, sqlstate));
+    let judged = JUDGED.replace(std::ptr::null_mut());
+    // SAFETY: the plan is being judged, and the guard has raised the error.
+    unsafe {
+        if !judged.is_null()
+            && let Some(carried) = collect::carried((*judged).plannedstmt)
+        {
+            never_ran(owner_of(judged), &carried, None);
+        }
+    }
     if REFUSING.replace(false) || by_policy {
-        open::change(top::get().owner, |open| {
-            open.denied.get_or_insert_with(|| error.clone());
-        });
+        open::refused(top::get().owner, &error);
     }
     NOTED.set(Some(Noted {
         message: open::message(),
@@ -260,7 +329,59 @@ pub(super) fn error_raised(sqlstate: &str, text: &str, by_policy: bool) {
     }));
 }
 
-/// The error that ended the client's statement, if one did.
+/// The statement has come to something governed and failed before that could run.
+fn never_ran(owner: Owner, carried: &Carried, parameters: Option<serde_json::Value>) {
+    let level = carried.level();
+    if records() && level != Level::Off {
+        let plan = carried.plan(std::ptr::null_mut());
+        open::attempted(owner, plan, level == Level::Denied, parameters);
+    }
+}
+
+/// What was rewritten or planned at this level of subtransactions and deeper has failed.
+fn preparations_failed(nest_level: i32) {
+    for failed in collect::failed(nest_level) {
+        if let Some(carried) = failed.carried() {
+            never_ran(top::get().owner, &carried, failed.parameters.clone());
+        }
+    }
+}
+
+/// Whether an error that is told to the client would be of interest. Calls nothing of PostgreSQL's.
+pub(crate) fn cares_about_ends() -> bool {
+    open::any() || collect::is_preparing()
+}
+
+/// An error is about to be told to the client, since nobody has caught it: the statement has ended with it, and so has what
+/// ran to its end in the same message, whose transaction fails. The transaction is about to be aborted.
+///
+/// # Safety
+/// `error` is the argument of `emit_log_hook`.
+pub(crate) unsafe fn error_told(error: *mut ErrorData) {
+    let sqlstate = super::sqlstate((*error).sqlerrcode);
+    let text = literals::message(&nodes::string((*error).message), &sqlstate);
+    forget_noted();
+    ends_with((sqlstate, text));
+}
+
+fn ends_with(error: Error) {
+    preparations_failed(0);
+    let (owner, message) = (top::get().running(), open::message());
+    open::end(
+        |open| Some(open.owner) == owner || (open.ended.is_some() && open.message == message),
+        |_| Some(error.clone()),
+    );
+}
+
+fn forget_noted() {
+    NOTED.with_borrow_mut(|noted| {
+        if noted.is_some() {
+            *noted = None;
+        }
+    });
+}
+
+/// The error that ended the client's statement, if one did and was not told to the log and the client.
 fn noted() -> Option<Error> {
     let now = open::message();
     NOTED
@@ -274,7 +395,7 @@ fn noted() -> Option<Error> {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if open::any() {
+    if cares_about_ends() {
         end_transaction(event);
     }
     if matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) && frames::is_outermost() {
@@ -284,22 +405,18 @@ unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg:
 
 fn end_transaction(event: pg_sys::XactEvent::Type) {
     use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    let running = (!frames::is_outermost()).then(|| top::get().owner);
     match event {
-        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => open::end(|_| true, |_| None),
-        // A procedure's ROLLBACK ends a transaction and not the statement.
-        XACT_EVENT_ABORT if !frames::is_outermost() => open::end(|open| open.owner != top::get().owner, |_| None),
+        // A procedure that commits goes on.
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
+            open::end(|open| open.ended.is_some() || Some(open.owner) != running, |_| None);
+        }
+        XACT_EVENT_ABORT if running.is_some() => open::end(|open| Some(open.owner) != running, |_| None),
         XACT_EVENT_ABORT => {
-            let error = noted();
-            let (owner, message) = (top::get().owner, open::message());
-            open::end(
-                |_| true,
-                // What ran to its end in the same message failed with its transaction.
-                |open| {
-                    error
-                        .clone()
-                        .filter(|_| open.owner == owner || (open.ended.is_some() && open.message == message))
-                },
-            );
+            if let Some(error) = noted() {
+                ends_with(error);
+            }
+            open::end(|_| true, |_| None);
         }
         _ => {}
     }
@@ -312,16 +429,18 @@ unsafe extern "C-unwind" fn at_subtransaction(
     _parent: pg_sys::SubTransactionId,
     _arg: *mut std::ffi::c_void,
 ) {
-    if !open::any() || event != pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB || !frames::is_outermost() {
+    if event != pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB || !cares_about_ends() {
         return;
     }
-    let error = noted();
-    let owner = top::get().owner;
     let level = pg_sys::GetCurrentTransactionNestLevel();
-    open::end(
-        |open| (open.owner == owner && error.is_some()) || open.nest_level >= level,
-        |open| error.clone().filter(|_| open.owner == owner),
-    );
+    if !frames::is_outermost() {
+        // Somebody has caught the error, if there was one.
+        return preparations_failed(level);
+    }
+    if let Some(error) = noted() {
+        ends_with(error);
+    }
+    open::end(|open| open.nest_level >= level, |_| None);
 }
 
 /// Registers the callbacks. Called before [`frames::init`], so that they run when the frames that an error left are gone:

@@ -11,7 +11,7 @@ pub(super) fn cut(text: &str, size: usize) -> String {
 }
 
 /// Puts a question mark in the place of each literal and comment.
-pub(super) fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
@@ -20,6 +20,18 @@ pub(super) fn redact(text: &str) -> String {
         let token = &text[at..end];
         out.push_str(if is_secret(token) { "?" } else { token });
         at = end;
+    }
+    out
+}
+
+/// Puts a question mark in the place of what stands in quotation marks.
+pub(super) fn redact_quoted(text: &str) -> String {
+    let mut parts = text.split('"');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    // Up to the last mark: what is quoted may have some itself.
+    if let Some(rest) = parts.next_back() {
+        out.push_str("\"?\"");
+        out.push_str(rest);
     }
     out
 }
@@ -158,6 +170,22 @@ mod tests {
             ("select $", "select $"),
         ] {
             assert_eq!(redact(text), expected);
+        }
+    }
+
+    #[test]
+    fn what_messages_quote_is_left_out() {
+        for (text, expected) in [
+            ("division by zero", "division by zero"),
+            (
+                "invalid input syntax for type integer: \"1x\"",
+                "invalid input syntax for type integer: \"?\"",
+            ),
+            ("value \"a\"b\" is out of range", "value \"?\" is out of range"),
+            ("\"a\" is not \"b\"", "\"?\""),
+            ("an odd \" one", "an odd \"?\" one"),
+        ] {
+            assert_eq!(redact_quoted(text), expected);
         }
     }
 

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
-use pgrx::pg_sys::{self, NodeTag, PlannedStmt, QueryDesc};
+use pgrx::pg_sys::{self, CmdType, NodeTag, PlannedStmt, QueryDesc};
 
 use super::event::{Description, StatementDescription};
-use super::{collect, literals};
+use super::{collect, literals, settings};
 use crate::guard::frames;
-use crate::pg::nodes;
+use crate::pg::{leaf, nodes};
 
 /// What is being run for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +32,10 @@ pub(super) struct Top {
     source: *const c_char,
     location: i32,
     length: i32,
+    /// What kind of statement it is, as far as that is known without a plan.
+    command: CmdType::Type,
+    /// The client's message that it was seen in.
+    message: i64,
 }
 
 const NOTHING: Top = Top {
@@ -40,6 +44,8 @@ const NOTHING: Top = Top {
     source: std::ptr::null(),
     location: 0,
     length: 0,
+    command: CmdType::CMD_UNKNOWN,
+    message: 0,
 };
 
 /// A description of a statement, with its number.
@@ -49,6 +55,7 @@ pub(super) type Numbered = (u64, Rc<[u8]>);
 struct Described {
     text: Box<[u8]>,
     query_id: i64,
+    redacted: bool,
     numbered: Numbered,
 }
 
@@ -78,13 +85,15 @@ pub(super) fn clear() {
 
 impl Top {
     /// A statement that is analysed or planned; `location` and `length` say where it stands in the source.
-    pub(super) fn pending(source: *const c_char, location: i32, length: i32) -> Top {
+    pub(super) fn pending(source: *const c_char, location: i32, length: i32, command: CmdType::Type) -> Top {
         Top {
             owner: Owner::Pending,
             stmt: std::ptr::null_mut(),
             source,
             location,
             length,
+            command,
+            message: leaf::GetCurrentStatementStartTimestamp(),
         }
     }
 
@@ -99,6 +108,8 @@ impl Top {
             source,
             location: (*stmt).stmt_location,
             length: (*stmt).stmt_len,
+            command: (*stmt).commandType,
+            message: leaf::GetCurrentStatementStartTimestamp(),
         }
     }
 
@@ -114,7 +125,14 @@ impl Top {
             source: (*query_desc).sourceText,
             location: (*stmt).stmt_location,
             length: (*stmt).stmt_len,
+            command: (*stmt).commandType,
+            message: leaf::GetCurrentStatementStartTimestamp(),
         }
+    }
+
+    /// What is being run in this message of the client, if anything was seen of it.
+    pub(super) fn running(&self) -> Option<Owner> {
+        (self.message == leaf::GetCurrentStatementStartTimestamp()).then_some(self.owner)
     }
 
     /// Whether what is being done is done directly by the client's utility statement of that kind.
@@ -134,10 +152,11 @@ impl Top {
         } else {
             (*self.stmt).queryId as i64
         };
+        let redacted = masked && settings::REDACT.get();
         KNOWN.with_borrow_mut(|known| {
             if let Some(found) = known
                 .get(&plan)
-                .filter(|found| *found.text == *text && found.query_id == query_id)
+                .filter(|found| *found.text == *text && found.query_id == query_id && found.redacted == redacted)
             {
                 return found.numbered.clone();
             }
@@ -145,6 +164,7 @@ impl Top {
                 kind: self.kind(),
                 query: literals::shorten(String::from_utf8_lossy(text).trim(), masked),
                 query_id: (query_id != 0).then_some(query_id),
+                redacted,
             });
             let json = serde_json::to_vec(&description).unwrap_or_default();
             let numbered: Numbered = (collect::next_number(), json.into());
@@ -154,6 +174,7 @@ impl Top {
             let described = Described {
                 text: text.into(),
                 query_id,
+                redacted,
                 numbered: numbered.clone(),
             };
             known.insert(plan, described);
@@ -182,6 +203,17 @@ impl Top {
 
     unsafe fn kind(&self) -> String {
         use pg_sys::CmdType::*;
+        let name = match self.command {
+            CMD_SELECT => "SELECT",
+            CMD_INSERT => "INSERT",
+            CMD_UPDATE => "UPDATE",
+            CMD_DELETE => "DELETE",
+            CMD_MERGE => "MERGE",
+            _ => "",
+        };
+        if !name.is_empty() {
+            return name.to_owned();
+        }
         if self.stmt.is_null() {
             // It failed before there was a plan: its first word has to do.
             let text = String::from_utf8_lossy(self.text());
@@ -196,17 +228,7 @@ impl Top {
                 word.to_ascii_uppercase()
             };
         }
-        let name = match (*self.stmt).commandType {
-            CMD_SELECT => "SELECT",
-            CMD_INSERT => "INSERT",
-            CMD_UPDATE => "UPDATE",
-            CMD_DELETE => "DELETE",
-            CMD_MERGE => "MERGE",
-            _ => {
-                let tag = pg_sys::CreateCommandTag((*self.stmt).utilityStmt);
-                return nodes::string(pg_sys::GetCommandTagName(tag));
-            }
-        };
-        name.to_owned()
+        let tag = pg_sys::CreateCommandTag((*self.stmt).utilityStmt);
+        nodes::string(pg_sys::GetCommandTagName(tag))
     }
 }

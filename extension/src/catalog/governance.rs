@@ -92,6 +92,9 @@ pub(crate) struct Governance {
     pub(crate) columns: Vec<Column>,
     /// Ancestors and descendants, whose definition this depends on too.
     pub(crate) related: Vec<Oid>,
+    /// Whether policies are about this relation or one of its descendants though nothing has to be done for it: they allow
+    /// everything, or their decision functions keep them from firing. The audit tells of its statements all the same.
+    pub(crate) noted: bool,
     /// Whether a decision function that asks for the statement has a say about this relation or one of its descendants.
     pub(crate) asks_query: bool,
     /// Inheritance children for which more or other policies hold than for this relation.
@@ -113,6 +116,7 @@ impl Governance {
             filters: Filters::default(),
             columns: Vec::new(),
             related: Vec::new(),
+            noted: false,
             asks_query: false,
             exceptions: Vec::new(),
             effects: Vec::new(),
@@ -151,7 +155,8 @@ impl Governance {
         // are asked for when a client lists them.
         let alone = related.is_empty() && !has_children;
         let by_columns = matches!(target.selection, Selection::Columns(_));
-        let facts = if alone && !by_columns && !applicable.iter().any(|entry| target.is_governed_by(entry.policy)) {
+        let concerned = applicable.iter().any(|entry| target.is_governed_by(entry.policy));
+        let facts = if alone && !by_columns && !concerned {
             Vec::new()
         } else {
             relation::columns(relid)
@@ -165,11 +170,13 @@ impl Governance {
         let decision = decide::decide(session.catalog.access_mode, &applicable, &target);
         let mut governance = Self::from_decision(session, relid, facts, &decision);
         governance.asks_query = asks_query;
+        governance.noted = concerned;
         let mut children_open = true;
         if has_children {
             let descendants = relation::descendants(relid);
             let children: Vec<_> = descendants.iter().map(|child| session.governance(*child)).collect();
             governance.asks_query |= children.iter().any(|child| child.asks_query);
+            governance.noted |= children.iter().any(|child| child.noted);
             children_open = children.iter().all(|child| child.state == State::Open);
             governance.exceptions = children.into_iter().filter(|child| governance.differs(child)).collect();
             related.extend(descendants);
@@ -233,6 +240,7 @@ impl Governance {
             },
             columns,
             related: Vec::new(),
+            noted: false,
             asks_query: false,
             exceptions: Vec::new(),
             effects,

@@ -171,9 +171,14 @@ impl Session {
         made
     }
 
-    /// Whether the relation is used as without the extension.
+    /// Whether policies leave the relation alone.
+    pub(crate) fn is_unrestricted(&self, relid: Oid) -> bool {
+        self.governance(relid).state == State::Open && !crate::visibility::filters(self, relid)
+    }
+
+    /// Whether the relation is used as without the extension, and nothing of it is recorded.
     pub(crate) fn is_open(&self, relid: Oid) -> bool {
-        let open = self.governance(relid).state == State::Open && !crate::visibility::filters(self, relid);
+        let open = self.is_unrestricted(relid) && !self.governance(relid).noted;
         // What is open for one statement need not be for the next.
         if open && !self.firing.is_of_query {
             known::learn_open(self.subject.role, relid);

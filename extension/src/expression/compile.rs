@@ -15,7 +15,7 @@ use policy::placeholder;
 use super::{Kind, attribute_type, code, raw};
 use crate::catalog::{Catalog, epoch};
 use crate::errors;
-use crate::pg::pinned::Pinned;
+use crate::pg::pinned::{self, Pinned};
 use crate::pg::walk::{self, Walk};
 use crate::pg::{self, nodes};
 
@@ -318,18 +318,10 @@ unsafe fn pin_settings(relid: Oid) -> Pinned {
         let schema = nodes::string(pg_sys::quote_identifier(schema));
         format!("pg_catalog, {schema}, pg_temp")
     };
-    Pinned::new(&[
-        (c"search_path", CStr::from_ptr(nodes::pstr(&path))),
-        (c"standard_conforming_strings", c"on"),
-        (c"backslash_quote", c"safe_encoding"),
-        (c"transform_null_equals", c"off"),
-        (c"array_nulls", c"on"),
-        (c"DateStyle", c"ISO, MDY"),
-        (c"IntervalStyle", c"postgres"),
-        (c"TimeZone", c"UTC"),
-        (c"lc_monetary", c"C"),
-        (c"xmloption", c"content"),
-    ])
+    let path = nodes::pstr(&path);
+    let mut settings = vec![(c"search_path", CStr::from_ptr(path))];
+    settings.extend(pinned::ANALYSIS);
+    Pinned::new(&settings)
 }
 
 /// Coerces a mask to its column: the type as in an assignment, the length as in an explicit cast, which cuts instead of

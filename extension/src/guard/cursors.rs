@@ -10,6 +10,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::{self, FetchStmt, Oid, PlannedStmt, Portal, QueryDesc, RTEKind, RangeTblEntry};
 
 use super::frames;
+use crate::audit;
 use crate::catalog::governance::State;
 use crate::catalog::{self, Session, epoch, known};
 use crate::errors;
@@ -83,6 +84,7 @@ pub(crate) unsafe fn before_fetch(fetch: *mut FetchStmt) {
     let is_kept = (*portal).createSubid == 0;
     if (*portal).stmts.is_null() && !(*portal).holdStore.is_null() && session.may_restrict() {
         // Nobody knows any more what the rows come from.
+        audit::refused_somewhere(&session);
         errors::foreign_cursor();
     }
     for stmt in list::iter::<PlannedStmt>((*portal).stmts) {
@@ -93,10 +95,12 @@ pub(crate) unsafe fn before_fetch(fetch: *mut FetchStmt) {
 /// Refuses a plan with governed relations that was made for another subject; with `strictly`, or under other policies.
 unsafe fn check(session: &Session, stmt: *mut PlannedStmt, strictly: bool) {
     for rte in list::iter::<RangeTblEntry>((*stmt).rtable) {
-        if (*rte).rtekind != RTEKind::RTE_RELATION || session.is_open((*rte).relid) {
+        let relid = (*rte).relid;
+        if (*rte).rtekind != RTEKind::RTE_RELATION || session.is_open(relid) || session.is_unrestricted(relid) {
             continue;
         }
-        if session.governance((*rte).relid).state == State::ShutOut {
+        audit::collect::consider(session, &session.governance(relid), false);
+        if session.governance(relid).state == State::ShutOut {
             errors::shut_out(session);
         }
         let proof = if (*rte).enrname.is_null() {

@@ -42,7 +42,7 @@ pub(crate) unsafe fn before_execution(query_desc: *mut QueryDesc) {
         if (*rte).rtekind != RTEKind::RTE_RELATION {
             continue;
         }
-        if session.is_open((*rte).relid) {
+        if session.is_open((*rte).relid) || session.is_unrestricted((*rte).relid) {
             continue;
         }
         if (*rte).enrname.is_null() {

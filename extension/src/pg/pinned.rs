@@ -4,6 +4,38 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+/// A setting's name and value.
+pub(crate) type Setting = (&'static CStr, &'static CStr);
+
+/// The settings that say what a text means as SQL, apart from the schemas that names are looked up in: what a backslash is,
+/// what constants of types with several notations are.
+pub(crate) const ANALYSIS: &[Setting] = &[
+    (c"standard_conforming_strings", c"on"),
+    (c"backslash_quote", c"safe_encoding"),
+    (c"transform_null_equals", c"off"),
+    (c"array_nulls", c"on"),
+    (c"DateStyle", c"ISO, MDY"),
+    (c"IntervalStyle", c"postgres"),
+    (c"TimeZone", c"UTC"),
+    (c"lc_monetary", c"C"),
+    (c"xmloption", c"content"),
+];
+
+/// Gives settings of this process values for its whole life.
+///
+/// # Safety
+/// The process is a worker of ours that has just connected.
+pub(crate) unsafe fn for_process(settings: &[Setting]) {
+    for (name, value) in settings {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+}
+
 /// Settings of the session that have other values until this is dropped, also by an error that unwinds.
 pub(crate) struct Pinned(i32);
 

@@ -1,4 +1,6 @@
-//! Messages for the server's log that a client asks for too.
+//! Messages on their way to the server's log and the client.
+//!
+//! An error that comes here is caught by nobody: the audit hears of it before the client does.
 //!
 //! With `client_min_messages = log`, which everybody may set, a session also gets what modules write to the log about its
 //! statements: `auto_explain` prints whole plans, with filters, masks and the numbers of rows that they removed. To a subject
@@ -9,6 +11,7 @@ use std::cell::Cell;
 use pgrx::pg_sys::{self, ErrorData};
 use pgrx::prelude::*;
 
+use crate::audit;
 use crate::catalog::{self, Session};
 use crate::pg::nodes;
 
@@ -23,9 +26,20 @@ unsafe extern "C-unwind" fn emit(error: *mut ErrorData) {
         next(error);
     }
     let asked_for = (*error).elevel == PgLogLevel::LOG as i32 && (*error).output_to_client;
+    if (*error).elevel >= PgLogLevel::ERROR as i32
+        && pg_sys::CritSectionCount == 0
+        && audit::statement::cares_about_ends()
+    {
+        told(error);
+    }
     if asked_for && pg_sys::CritSectionCount == 0 && super::leaf::IsTransactionState() && is_kept(error) {
         (*error).output_to_client = false;
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn told(error: *mut ErrorData) {
+    audit::statement::error_told(error);
 }
 
 /// Whether a message must not go to the client.

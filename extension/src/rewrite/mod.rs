@@ -63,7 +63,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
     let Some(session) = catalog::current() else {
         return Outcome::default();
     };
-    if !touches_governed(&session, query) {
+    if !touches(query, |relid| !session.is_open(relid)) {
         return Outcome::default();
     }
     let outcome = Outcome {
@@ -84,13 +84,14 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
         instantiate::mark_proven(query, session.proof());
         return Outcome::default();
     }
-    audit::collect::begin();
-    let barrier =
-        crate::settings::BARRIER.get() == crate::settings::Barrier::Always || !safety::is_transparent(query, params);
+    audit::collect::begin(&session);
+    let barrier = touches(query, |relid| !session.is_unrestricted(relid))
+        && (crate::settings::BARRIER.get() == crate::settings::Barrier::Always
+            || !safety::is_transparent(query, params));
     let rewriter = Rewriter::new(session, query, barrier);
     rewriter.query(query);
     (*query).hasRowSecurity = true;
-    audit::collect::end(&rewriter.session, query, frames::depth());
+    audit::collect::end(&rewriter.session, query, frames::depth(), params);
     outcome
 }
 
@@ -99,7 +100,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
 /// # Safety
 /// As for [`secure`].
 pub(crate) unsafe fn secure_for_display(session: Session, query: *mut Query) {
-    if touches_governed(&session, query) {
+    if touches(query, |relid| !session.is_unrestricted(relid)) {
         Rewriter::new(session, query, false).query(query);
     }
 }
@@ -110,7 +111,12 @@ unsafe fn refuse_shut_out(session: &Session, query: *mut Query) {
         return;
     }
     let is_shut_out = |rte: *mut RangeTblEntry| {
-        (*rte).rtekind == RTEKind::RTE_RELATION && session.governance((*rte).relid).state == State::ShutOut
+        let governance = session.governance((*rte).relid);
+        let is_shut_out = (*rte).rtekind == RTEKind::RTE_RELATION && governance.state == State::ShutOut;
+        if is_shut_out {
+            audit::collect::consider(session, &governance, false);
+        }
+        is_shut_out
     };
     let concerns = |query: *mut Query| list::iter::<RangeTblEntry>((*query).rtable).any(is_shut_out);
     if walk::any_query(query, &mut |query| concerns(query)) {
@@ -118,11 +124,11 @@ unsafe fn refuse_shut_out(session: &Session, query: *mut Query) {
     }
 }
 
-/// Whether the statement contains a relation that is not simply open, at any level.
+/// Whether the statement contains such a relation, at any level.
 ///
 /// # Safety
 /// `query` is a valid query.
-pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> bool {
+pub(crate) unsafe fn touches(query: *mut Query, such: impl Fn(Oid) -> bool) -> bool {
     let concerns = |query: *mut Query| {
         list::iter::<RangeTblEntry>((*query).rtable).any(|rte| {
             let relid = match (*rte).rtekind {
@@ -130,7 +136,7 @@ pub(crate) unsafe fn touches_governed(session: &Session, query: *mut Query) -> b
                 RTEKind::RTE_SUBQUERY => compat::view_of_subquery(rte),
                 _ => None,
             };
-            relid.is_some_and(|relid| !session.is_open(relid))
+            relid.is_some_and(&such)
         })
     };
     walk::any_query(query, &mut |query| concerns(query))
@@ -224,10 +230,15 @@ impl Rewriter {
         audit::collect::consider(&self.session, &governance, waived);
         match governance.state {
             State::Open => {
-                // Not so for every statement: the guard asks for a proof.
-                if (*rte).rtekind == RTEKind::RTE_RELATION && self.guarded.governance(relid).state != State::Open {
-                    audit::collect::relation(&self.session, query, index, &governance, waived);
-                    self.prove(rte);
+                let is_relation = (*rte).rtekind == RTEKind::RTE_RELATION;
+                // Not so for every statement: the guard asks for a proof, as for everything that the audit tells of.
+                if governance.noted || (is_relation && self.guarded.governance(relid).state != State::Open) {
+                    if !compat::is_old_entry(rte) && !self.is_excluded(query, index) {
+                        audit::collect::relation(&self.session, query, index, &governance, waived);
+                    }
+                    if is_relation {
+                        self.prove(rte);
+                    }
                 }
                 return self.filter_catalog(query, index, relid);
             }

@@ -8,7 +8,7 @@ use policy::model::{Check, Definition};
 
 use super::names::{self, Found, Restricted};
 use crate::catalog::Session;
-use crate::catalog::governance::{Column, Reading, State};
+use crate::catalog::governance::{Column, Governance, Reading, State};
 use crate::errors;
 use crate::pg::{list, nodes, privileges, relation};
 
@@ -23,7 +23,17 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
         return false;
     }
     let target = match names::look(session, (*copy).relation) {
-        Found::Nothing | Found::Free => return false,
+        Found::Nothing | Found::Free(None) => return false,
+        Found::Free(Some(governance)) => {
+            let names = named_columns(&governance, copy);
+            let (read, written) = if (*copy).is_from {
+                (Vec::new(), names)
+            } else {
+                (names, Vec::new())
+            };
+            crate::audit::relation_touched(session, &governance, "copy", read, written);
+            return false;
+        }
         Found::Hidden => names::raise_missing((*copy).relation, std::ptr::null()),
         Found::Restricted(target) => target,
     };
@@ -39,7 +49,8 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
         let columns = copied_columns(&target, copy)
             .into_iter()
             .map(|column| column.facts.name.clone());
-        crate::audit::relation_touched(session, &target.governance, "copy", columns.collect());
+        let written = columns.collect();
+        crate::audit::relation_touched(session, &target.governance, "copy", Vec::new(), written);
         return false;
     }
     if !relation::is_copied(target.governance.relid) {
@@ -53,6 +64,16 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt) -> b
     (*copy).attlist = std::ptr::null_mut();
     *stmt = own;
     true
+}
+
+/// The columns that COPY is about, of a relation whose columns all exist for the subject.
+unsafe fn named_columns(governance: &Governance, copy: *mut CopyStmt) -> Vec<String> {
+    let listed = list::iter::<pg_sys::String>((*copy).attlist).map(|name| nodes::string((*name).sval));
+    let listed: Vec<String> = listed.collect();
+    let columns = governance.columns.iter().map(|column| &column.facts);
+    let copied = columns
+        .filter(|facts| !facts.dropped && !facts.generated && (listed.is_empty() || listed.contains(&facts.name)));
+    copied.map(|facts| facts.name.clone()).collect()
 }
 
 /// `SELECT columns FROM ONLY relation`, with the columns and errors of `COPY relation TO`.

@@ -74,7 +74,7 @@ impl Judge<'_> {
             T_LockStmt => {
                 for name in list::iter::<RangeVar>((*node.cast::<pg_sys::LockStmt>()).relations) {
                     if let Some(found) = self.see(name) {
-                        audit::relation_touched(self.session, &found.governance, "lock", Vec::new());
+                        audit::relation_touched(self.session, &found.governance, "lock", Vec::new(), Vec::new());
                     }
                 }
                 return Verdict::Permitted;
@@ -164,7 +164,7 @@ impl Judge<'_> {
             return None;
         }
         match names::look(self.session, name) {
-            Found::Nothing | Found::Free => None,
+            Found::Nothing | Found::Free(_) => None,
             Found::Hidden => names::raise_missing(name, std::ptr::null()),
             Found::Restricted(found) => Some(found),
         }
@@ -287,7 +287,7 @@ impl Judge<'_> {
     /// LIKE copies no rows, but all columns. PostgreSQL reports a missing relation here with its position.
     unsafe fn like(&self, name: *mut RangeVar) {
         match names::look(self.session, name) {
-            Found::Nothing | Found::Free => {}
+            Found::Nothing | Found::Free(_) => {}
             Found::Hidden => names::raise_missing(name, self.source),
             Found::Restricted(found) => {
                 if found.hides_columns() {
@@ -345,7 +345,7 @@ impl Judge<'_> {
     /// table goes with its table.
     unsafe fn refuse_cascade(&self, object: Option<objects::Object>) {
         let restricted = |relid: &pg_sys::Oid| match names::judge(self.session, *relid) {
-            Found::Nothing | Found::Free => false,
+            Found::Nothing | Found::Free(_) => false,
             Found::Hidden | Found::Restricted(_) => !relation::is_toast(*relid),
         };
         if object.is_some_and(|object| objects::reached_by_cascade(&[object]).iter().any(restricted)) {
@@ -394,7 +394,7 @@ impl Judge<'_> {
             let Some(name) = name else { continue };
             match names::look(self.session, name) {
                 Found::Restricted(found) if found.is_in_reach() => errors::definition_refused(),
-                Found::Nothing | Found::Free | Found::Restricted(_) => kept = list::push(kept, object),
+                Found::Nothing | Found::Free(_) | Found::Restricted(_) => kept = list::push(kept, object),
                 Found::Hidden if frames::nested() => errors::denied(),
                 Found::Hidden => {
                     let (kind, text) = if whole {

@@ -77,7 +77,7 @@ pub(super) unsafe fn before(session: &Session, stmt: &mut *mut PlannedStmt, sour
     let mut governed = false;
     for query in queries((*explain).query) {
         known.add(query);
-        governed |= rewrite::touches_governed(session, query);
+        governed |= rewrite::touches(query, |relid| !session.is_unrestricted(relid));
     }
     KNOWN.set(known);
     if !governed {
@@ -221,9 +221,7 @@ unsafe fn is_governed(session: &Session, stmt: *mut PlannedStmt) -> bool {
     list::iter::<pg_sys::RangeTblEntry>(entries).any(|rte| {
         let proven = (*rte).rtekind == pg_sys::RTEKind::RTE_RELATION && !(*rte).enrname.is_null();
         let relid = (*rte).relid;
-        proven
-            || (relid != Oid::INVALID
-                && (session.governance(relid).state != State::Open || visibility::filters(session, relid)))
+        relid != Oid::INVALID && (!session.is_unrestricted(relid) || (proven && !session.governance(relid).noted))
     })
 }
 

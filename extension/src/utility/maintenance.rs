@@ -87,7 +87,7 @@ impl Judge<'_> {
     /// have no code of anybody's.
     unsafe fn refuse_unnamed(&self, hidden: impl Fn(Oid) -> bool, restricted: impl Fn(Oid) -> bool) {
         let refused = |relid: Oid| match names::judge(self.session, relid) {
-            Found::Nothing | Found::Free => false,
+            Found::Nothing | Found::Free(_) => false,
             Found::Hidden => hidden(relid),
             Found::Restricted(found) => found.governance.state != State::Reserved && restricted(relid),
         };

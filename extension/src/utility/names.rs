@@ -21,8 +21,8 @@ use crate::{audit, errors, rewrite};
 pub(super) enum Found {
     /// Nothing: PostgreSQL says so itself, or the name is to be given to something new.
     Nothing,
-    /// A relation that policies leave alone.
-    Free,
+    /// A relation that policies leave alone; one that they are about nevertheless is given.
+    Free(Option<Rc<Governance>>),
     /// A relation that does not exist for the subject.
     Hidden,
     /// A relation that policies restrict.
@@ -106,9 +106,9 @@ pub(super) fn judge(session: &Session, relid: Oid) -> Found {
         audit::collect::consider(session, &governance, waived);
     }
     match governance.state {
-        State::Open => Found::Free,
+        State::Open => Found::Free(Some(governance).filter(|governance| governance.noted)),
         State::Governed | State::Broken if !governance.exists(waived) => Found::Hidden,
-        State::Governed if governance.is_unrestricted(waived) => Found::Free,
+        State::Governed if governance.is_unrestricted(waived) => Found::Free(Some(governance)),
         _ => Found::Restricted(Restricted { governance, waived }),
     }
 }

@@ -6,6 +6,7 @@
 use pgrx::pg_sys::{self, List, Oid, RangeVar, TruncateStmt};
 
 use super::names::{self, Found};
+use crate::audit;
 use crate::catalog::Session;
 use crate::catalog::governance::State;
 use crate::errors;
@@ -53,12 +54,18 @@ pub(super) unsafe fn before(session: &Session, stmt: *mut TruncateStmt) {
     if removed.iter().any(|relid| is_kept(session, *relid)) {
         errors::truncate_refused();
     }
+    for relid in removed {
+        let governance = session.governance(relid);
+        if governance.state == State::Governed || governance.noted {
+            audit::relation_touched(session, &governance, "truncate", Vec::new(), Vec::new());
+        }
+    }
 }
 
 /// Whether TRUNCATE could remove rows of the relation that the subject cannot see.
 pub(super) fn is_kept(session: &Session, relid: Oid) -> bool {
     match names::judge(session, relid) {
-        Found::Nothing | Found::Free => false,
+        Found::Nothing | Found::Free(_) => false,
         Found::Hidden => true,
         Found::Restricted(target) => {
             target.governance.state != State::Governed || !target.governance.filters.is_empty()

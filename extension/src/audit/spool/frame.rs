@@ -80,13 +80,15 @@ pub(crate) enum Kind {
     Start = b'S',
     /// A plan that a running statement has come to.
     Touch = b'T',
+    /// A policy refuses a running statement, or a part of it.
+    Refusal = b'R',
     /// The end of a statement.
     Finish = b'F',
 }
 
 impl Kind {
     fn parse(byte: u8) -> Option<Kind> {
-        [Kind::Description, Kind::Start, Kind::Touch, Kind::Finish]
+        [Kind::Description, Kind::Start, Kind::Touch, Kind::Refusal, Kind::Finish]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

@@ -24,9 +24,10 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use self::reader::Reader;
+use self::row::Key;
 use super::shared::{self, Place};
 use super::{settings, spool, who};
-use crate::pg::nodes;
+use crate::pg::{nodes, pinned};
 use spool::directory;
 
 pub(super) type WorkerResult<T> = Result<T, Box<dyn Error>>;
@@ -179,6 +180,7 @@ fn look_after(place: &Place, kept: &mut HashMap<u32, Instant>, gone: &mut HashSe
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
         .set_restart_time(None)
         .load_dynamic();
+    place.without_slot.store(started.is_err(), Relaxed);
     if started.is_err() && failures == 3 {
         log!("betweenrows: no audit worker can be started: max_worker_processes is used up");
     }
@@ -213,30 +215,33 @@ fn forget(place: &Place, database: u32) {
 
 // Looking -------------------------------------------------------------------------------------------------------------
 
-/// What is in the spool of this process's database and not in the table, oldest first.
-pub(crate) fn spooled(place: &'static Place) -> Vec<serde_json::Value> {
+/// What is in the spool of this process's database and not in the table: what has ended in the order in which it did, then
+/// what has not. It is read as it is asked for.
+pub(crate) fn spooled(place: &'static Place) -> impl Iterator<Item = serde_json::Value> {
     let database = place.database.load(Relaxed);
     let mut reader = Reader::new(database, place);
     let _ = Spi::connect(|client| table::load(client, &mut reader, &directory::files(database)));
-    let mut found = Vec::new();
-    loop {
-        let batch = reader.next();
-        found.extend(batch.rows);
-        if !batch.more {
-            break;
+    let mut more = true;
+    std::iter::from_fn(move || {
+        if !std::mem::replace(&mut more, false) {
+            return None;
         }
         check_for_interrupts!();
-    }
-    found.extend(
-        std::mem::take(&mut reader.waiting)
-            .into_iter()
-            .map(|(key, waiting)| (key, waiting.row)),
-    );
-    let known = Spi::connect(|client| table::known(client, &found)).unwrap_or_default();
-    let rows = found.into_iter().map(|(_, row)| row);
-    let mut rows: Vec<row::Row> = rows.filter(|row| !known.contains(&row.id)).collect();
-    rows.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
-    rows.iter().map(row::Row::readable).collect()
+        let batch = reader.next();
+        more = batch.more;
+        let mut found = batch.rows;
+        if !more {
+            let waiting = reader.waiting.drain().map(|(key, waiting)| (key, waiting.row));
+            let mut waiting: Vec<(Key, row::Row)> = waiting.collect();
+            waiting.sort_by(|(_, a), (_, b)| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+            found.append(&mut waiting);
+        }
+        let known = Spi::connect(|client| table::known(client, &found)).unwrap_or_default();
+        found.retain(|(_, row)| !known.contains(&row.id));
+        Some(found)
+    })
+    .flatten()
+    .map(|(_, row)| row.readable())
 }
 
 /// Removes files of a standby's spool that were last written before a time, microseconds since 1970; returns how many.
@@ -297,31 +302,22 @@ pub unsafe extern "C-unwind" fn betweenrows_audit_worker(arg: pg_sys::Datum) {
     }
     pg_sys::before_shmem_exit(Some(leave), pg_sys::Datum::from(index));
     pg_sys::BackgroundWorkerInitializeConnectionByOid(Oid::from(database), Oid::INVALID, 0);
-    for (name, value) in SETTINGS {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
-    }
+    // What a database or role may have set otherwise.
+    pinned::for_process(pinned::ANALYSIS);
+    pinned::for_process(&[
+        (c"search_path", c"pg_catalog"),
+        (c"statement_timeout", c"0"),
+        (c"lock_timeout", c"10s"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_read_only", c"off"),
+        (c"session_replication_role", c"origin"),
+        (c"row_security", c"on"),
+        (c"jit", c"off"),
+    ]);
     if let Err(error) = work(database, index, place) {
         error!("betweenrows: audit events could not be moved: {error}");
     }
 }
-
-/// What a database or role may have set otherwise.
-const SETTINGS: [(&std::ffi::CStr, &std::ffi::CStr); 9] = [
-    (c"search_path", c"pg_catalog"),
-    (c"timezone", c"UTC"),
-    (c"statement_timeout", c"0"),
-    (c"lock_timeout", c"10s"),
-    (c"default_transaction_isolation", c"read committed"),
-    (c"default_transaction_read_only", c"off"),
-    (c"session_replication_role", c"origin"),
-    (c"row_security", c"on"),
-    (c"jit", c"off"),
-];
 
 #[pg_guard]
 unsafe extern "C-unwind" fn leave(_code: i32, index: pg_sys::Datum) {

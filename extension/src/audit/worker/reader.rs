@@ -71,6 +71,8 @@ pub(crate) struct Reader {
     pub(crate) removable: HashSet<Name>,
     /// Events that have begun and not ended.
     pub(crate) waiting: HashMap<Key, Waiting>,
+    /// Files that were read to their end, whether they are gone yet or not.
+    finished: HashSet<Name>,
     open: Option<Open>,
 }
 
@@ -85,6 +87,7 @@ impl Reader {
             positions: HashMap::new(),
             removable: HashSet::new(),
             waiting: HashMap::new(),
+            finished: HashSet::new(),
             open: None,
         }
     }
@@ -124,7 +127,11 @@ impl Reader {
     }
 
     fn file(&mut self, name: Name, batch: &mut Batch) -> io::Result<()> {
+        if self.finished.contains(&name) {
+            return Ok(());
+        }
         if self.removable.contains(&name) {
+            self.finished.insert(name);
             batch.done.push(name);
             return Ok(());
         }
@@ -137,10 +144,12 @@ impl Reader {
             self.open = None;
             match directory::header(name, self.database)? {
                 None => {
+                    self.finished.insert(name);
                     batch.aside.push((name, "damaged"));
                     return Ok(());
                 }
                 Some(header) if !self.is_ours(&header) => {
+                    self.finished.insert(name);
                     batch.aside.push((name, "foreign"));
                     return Ok(());
                 }
@@ -194,6 +203,9 @@ impl Reader {
             batch.bytes += (open.at - begin) as u64;
         }
         self.positions.insert(name, open.at);
+        if finished {
+            self.finished.insert(name);
+        }
         if finished && open.damaged {
             // Should it not get aside, what was read is not read again.
             batch.positions.push((name, open.at));
@@ -249,7 +261,7 @@ impl Reader {
     fn end_dead(&mut self, batch: &mut Batch) {
         let left: Vec<i64> = directory::files(self.database)
             .into_iter()
-            .filter(|name| !batch.done.contains(name) && batch.aside.iter().all(|(aside, _)| aside != name))
+            .filter(|name| !self.finished.contains(name))
             .map(|name| name.epoch)
             .collect();
         let dead: Vec<Key> = self
@@ -337,6 +349,18 @@ fn take(
             };
             found.row.add(plan);
             found.changed = true;
+            if let Some(number) = touch.statement {
+                let Description::Statement(statement) = descriptions.get(&(key.session, number))? else {
+                    return None;
+                };
+                found.row.redescribe(statement);
+            }
+            Some(())
+        }),
+        Kind::Refusal => serde_json::from_slice(frame.body).ok().and_then(|refusal: Finish| {
+            let found = waiting.get_mut(&key)?;
+            found.row.refuse(refusal);
+            found.changed = true;
             Some(())
         }),
         Kind::Finish => serde_json::from_slice(frame.body).ok().and_then(|finish: Finish| {
@@ -352,10 +376,8 @@ fn take(
     if taken.is_none() {
         // What it refers to was in a part that is damaged.
         batch.remarks.push(format!(
-            "audit event {}/{} of epoch {epoch} is incomplete: {}",
-            key.session,
-            key.number,
-            String::from_utf8_lossy(frame.body)
+            "audit event {}/{} of epoch {epoch} is incomplete: it has a {:?} that refers to what is not there",
+            key.session, key.number, frame.kind
         ));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::audit::event::{
     Applied, Finish, PlanDescription, SessionDescription, Start, StatementDescription, Status, Touched,
 };
+use crate::audit::text;
 
 /// The length of `rewritten_query` from which on nothing is added to it.
 const FURTHER: usize = 256 * 1024;
@@ -81,6 +82,9 @@ pub(crate) struct Row {
     pub(crate) execution_ms: Option<f64>,
     pub(crate) parameters: Option<Value>,
     pub(crate) backend_start: i64,
+    /// Whether literals are left out of its texts. No column.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) redacted: bool,
 }
 
 impl Row {
@@ -113,7 +117,15 @@ impl Row {
             execution_ms: None,
             parameters: start.parameters,
             backend_start: session.backend_start,
+            redacted: statement.redacted,
         }
+    }
+
+    /// The statement has come to something for whose sake literals are left out of its texts.
+    pub(crate) fn redescribe(&mut self, statement: &StatementDescription) {
+        self.original_query.clone_from(&statement.query);
+        self.redacted = true;
+        self.rewritten_query = self.rewritten_query.take().map(|text| text::redact(&text));
     }
 
     /// Adds what a plan is about.
@@ -123,7 +135,8 @@ impl Row {
             self.username.clone_from(&plan.username);
             self.roles.clone_from(&plan.roles);
         }
-        if let Some(text) = &plan.rewritten {
+        let redacted = plan.rewritten.as_deref().filter(|_| self.redacted).map(text::redact);
+        if let Some(text) = redacted.as_ref().or(plan.rewritten.as_ref()) {
             match &mut self.rewritten_query {
                 None => self.rewritten_query = Some(text.clone()),
                 // A loop can come to any number of statements.
@@ -160,6 +173,13 @@ impl Row {
         }
     }
 
+    /// Adds that a policy refused it, or a part of it. How it ends is not known yet.
+    pub(crate) fn refuse(&mut self, refusal: Finish) {
+        self.status = refusal.status;
+        self.sqlstate = refusal.sqlstate;
+        self.error_message = refusal.message;
+    }
+
     /// Adds how it ended.
     pub(crate) fn end(&mut self, finish: Finish) {
         self.finished_at = Some(finish.at);
@@ -185,6 +205,9 @@ impl Row {
     pub(crate) fn canonical(&self) -> Value {
         let mut value = serde_json::to_value(self).unwrap_or(Value::Null);
         value["status"] = json!(self.status.as_str());
+        if let Some(columns) = value.as_object_mut() {
+            columns.remove("redacted");
+        }
         value
     }
 }

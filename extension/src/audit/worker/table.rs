@@ -246,6 +246,12 @@ fn array_literal(texts: &[String]) -> String {
 /// The positions and hashes of rows that are added to a day; none when there is no chain.
 fn chain(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<Vec<(i64, Vec<u8>)>> {
     if !settings::HASH_CHAIN.get() {
+        // Where the day has a chain already, it is known how many rows are not in it.
+        client.update(
+            "update betweenrows.query_audit_chain set unchained = unchained + $2 where day = date 'epoch' + $1",
+            None,
+            &[(day as i32).into(), (rows.len() as i64).into()],
+        )?;
         return Ok(Vec::new());
     }
     let mut head = (0, Vec::new());
@@ -256,16 +262,23 @@ fn chain(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<Vec<(i
             found.get::<Vec<u8>>(2)?.unwrap_or_default(),
         );
     }
+    let mut unchained = 0;
+    if head.0 == 0 {
+        let query = "select count(*) from betweenrows.query_audit
+                     where started_at >= (date 'epoch' + $1)::timestamptz and started_at < (date 'epoch' + $1 + 1)::timestamptz";
+        let before = client.update(query, None, &[(day as i32).into()])?.first();
+        unchained = before.get_one::<i64>()?.unwrap_or(0);
+    }
     let mut links = Vec::with_capacity(rows.len());
     for row in rows {
         head = (head.0 + 1, row::link(&head.1, head.0 + 1, &row.canonical()));
         links.push(head.clone());
     }
     client.update(
-        "insert into betweenrows.query_audit_chain (day, position, hash) values (date 'epoch' + $1, $2, $3)
+        "insert into betweenrows.query_audit_chain (day, position, hash, unchained) values (date 'epoch' + $1, $2, $3, $4)
          on conflict (day) do update set position = excluded.position, hash = excluded.hash",
         None,
-        &[(day as i32).into(), head.0.into(), head.1.into()],
+        &[(day as i32).into(), head.0.into(), head.1.into(), unchained.into()],
     )?;
     Ok(links)
 }
