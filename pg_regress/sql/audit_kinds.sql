@@ -73,6 +73,36 @@ SELECT * FROM news();
 SELECT q.decisions #>> '{0,function}' AS function, q.decisions #>> '{0,fire}' AS fire FROM betweenrows.query_audit q
     WHERE q.username = 'regress_kinds_alice' AND q.original_query = 'SELECT count(*) FROM silent';
 
+-- Views: of what they read, the columns that the statement needs.
+CREATE VIEW staff AS SELECT id, org, ssn, upper(ssn) AS shouted FROM people;
+CREATE VIEW directory AS SELECT s.id, s.org, s.ssn, i.note FROM staff s LEFT JOIN inbox i USING (id) WHERE s.org <> 'x';
+CREATE VIEW known AS SELECT DISTINCT ssn, org FROM people;
+CREATE VIEW paged AS SELECT id, org FROM people ORDER BY ssn LIMIT 5;
+CREATE VIEW masked AS SELECT id, org FROM people WHERE ssn <> 'x';
+CREATE VIEW whole AS SELECT p, p.id FROM people p;
+CREATE VIEW nested AS SELECT id, (SELECT max(q.ssn) FROM people q WHERE q.id = p.id) AS top FROM people p;
+GRANT ALL ON staff, directory, known, paged, masked, whole, nested TO regress_kinds_alice;
+SET SESSION AUTHORIZATION regress_kinds_alice;
+SELECT id FROM staff ORDER BY id;
+SELECT shouted FROM staff ORDER BY id;
+SELECT count(*) FROM staff;
+SELECT note FROM directory ORDER BY id;
+SELECT count(d) FROM directory d;
+SELECT id FROM directory WHERE ssn LIKE '%' ORDER BY 1;
+SELECT org FROM known ORDER BY 1;
+SELECT id FROM paged ORDER BY 1;
+SELECT count(org) FROM masked;
+SELECT id FROM whole ORDER BY 1;
+SELECT (w.p).org FROM whole w ORDER BY 1;
+SELECT count(id) FROM nested;
+WITH s AS (SELECT * FROM staff) SELECT id FROM s ORDER BY 1;
+SELECT f.id FROM free f WHERE EXISTS (SELECT FROM staff s WHERE s.id = f.id AND s.org = 'acme') ORDER BY 1;
+SELECT * FROM free f, LATERAL (SELECT s.org FROM staff s WHERE s.id = f.id) l ORDER BY 1;
+UPDATE staff SET org = 'acme' WHERE id = 1 RETURNING org;
+DELETE FROM masked WHERE id = 99;
+RESET SESSION AUTHORIZATION;
+SELECT * FROM news();
+
 -- COPY FROM.
 SET SESSION AUTHORIZATION regress_kinds_alice;
 COPY inbox (id, note) FROM stdin;

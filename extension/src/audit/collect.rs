@@ -21,10 +21,11 @@ use serde_json::Value;
 
 use super::event::{Applied, Description, PlanDescription, Touched};
 use super::settings::{self, Level};
+use super::used::{InViews, Used, column_name};
 use super::{display, literals, who};
 use crate::catalog::Session;
 use crate::catalog::governance::Governance;
-use crate::pg::{self, compat, leaf, list, nodes};
+use crate::pg::{self, leaf, list, nodes};
 
 const MARK: &str = "betweenrows audit ";
 
@@ -40,6 +41,8 @@ struct Collected {
 struct Rewriting {
     session: Session,
     nest_level: i32,
+    /// What is used of relations, where there are views.
+    views: InViews,
     collected: Collected,
 }
 
@@ -162,12 +165,16 @@ pub(super) fn direct(
 }
 
 /// The rewriting of a statement begins.
-pub(crate) fn begin(session: &Session) {
+///
+/// # Safety
+/// `query` is not rewritten yet.
+pub(crate) unsafe fn begin(session: &Session, query: *mut Query) {
     // Should it fail, it is too late to look up what the session is.
     who::session();
     REWRITING.set(Some(Rewriting {
         session: session.clone(),
         nest_level: leaf::GetCurrentTransactionNestLevel(),
+        views: InViews::of(query),
         collected: Collected::default(),
     }));
 }
@@ -228,10 +235,10 @@ pub(crate) unsafe fn relation(
     waived: bool,
 ) {
     let mut taken = REWRITING.take();
-    if let Some(Rewriting { collected, .. }) = &mut taken {
+    if let Some(Rewriting { collected, views, .. }) = &mut taken {
         let rte = nodes::rte(query, index);
         let target = index == (*query).resultRelation as usize;
-        let used = Used::of(query, rte, governance);
+        let used = Used::of(query, rte, governance, views);
         let inserts_only = target && (*query).commandType == CmdType::CMD_INSERT && (*query).onConflict.is_null();
         let name = name_of(governance.relid);
         let took_effect = |effect: Effect, policy: &Definition, attno: Option<i16>| match effect {
@@ -455,57 +462,6 @@ impl Collected {
     }
 }
 
-/// The columns that a statement uses of a relation, by attribute number; 0 stands for the whole row.
-struct Used {
-    read: BTreeSet<i16>,
-    written: BTreeSet<i16>,
-}
-
-impl Used {
-    unsafe fn of(query: *mut Query, rte: *mut RangeTblEntry, governance: &Governance) -> Used {
-        let mut used = Used {
-            read: BTreeSet::new(),
-            written: BTreeSet::new(),
-        };
-        if let Some(permissions) = compat::permissions_of(query, rte) {
-            used.read = members(permissions.selected);
-            used.written = members(pg_sys::bms_union(permissions.inserted, permissions.updated));
-        }
-        // Columns that were dropped since, and system columns, are none that a policy could be about.
-        let known = |attno: &i16| *attno == 0 || (*attno > 0 && *attno as usize <= governance.columns.len());
-        used.read.retain(known);
-        used.written.retain(known);
-        used
-    }
-
-    fn reads(&self, attno: i16) -> bool {
-        self.read.contains(&0) || self.read.contains(&attno)
-    }
-
-    fn names(&self, governance: &Governance, columns: &BTreeSet<i16>) -> Vec<String> {
-        if columns.contains(&0) {
-            let visible = governance.columns.iter().filter(|column| !column.facts.dropped);
-            return visible.map(|column| column.facts.name.clone()).collect();
-        }
-        columns
-            .iter()
-            .filter_map(|attno| column_name(governance, *attno))
-            .collect()
-    }
-}
-
-unsafe fn members(set: *mut pg_sys::Bitmapset) -> BTreeSet<i16> {
-    let mut found = BTreeSet::new();
-    let mut member = -1;
-    loop {
-        member = pg_sys::bms_next_member(set, member);
-        if member < 0 {
-            return found;
-        }
-        found.insert((member + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
-    }
-}
-
 unsafe fn access(query: *mut Query, target: bool) -> &'static str {
     match (*query).commandType {
         _ if !target => "select",
@@ -524,11 +480,6 @@ fn decision(effect: Effect) -> &'static str {
         Effect::RowsWithheld | Effect::ColumnsWithheld => "did not fire",
         _ => "fired",
     }
-}
-
-fn column_name(governance: &Governance, attno: i16) -> Option<String> {
-    let index = usize::try_from(attno).ok()?.checked_sub(1)?;
-    governance.columns.get(index).map(|column| column.facts.name.clone())
 }
 
 fn used_number(governance: &Governance, name: &str) -> Option<i16> {

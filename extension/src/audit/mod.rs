@@ -19,6 +19,7 @@ pub(crate) mod spool;
 pub(crate) mod statement;
 mod text;
 mod top;
+mod used;
 pub(crate) mod who;
 pub(crate) mod worker;
 

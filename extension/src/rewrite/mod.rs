@@ -84,7 +84,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
         instantiate::mark_proven(query, session.proof());
         return Outcome::default();
     }
-    audit::collect::begin(&session);
+    audit::collect::begin(&session, query);
     let barrier = touches(query, |relid| !session.is_unrestricted(relid))
         && (crate::settings::BARRIER.get() == crate::settings::Barrier::Always
             || !safety::is_transparent(query, params));
