@@ -371,9 +371,13 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, hidden: &Hid
     (*own).p_queryEnv = (*pstate).p_queryEnv;
     (*own).p_pre_columnref_hook = (*pstate).p_pre_columnref_hook;
     (*own).p_post_columnref_hook = (*pstate).p_post_columnref_hook;
-    (*own).p_paramref_hook = (*pstate).p_paramref_hook;
-    (*own).p_coerce_param_hook = (*pstate).p_coerce_param_hook;
-    (*own).p_ref_hook_state = (*pstate).p_ref_hook_state;
+    if is_explain(query) {
+        fix_parameters(own, query);
+    } else {
+        (*own).p_paramref_hook = (*pstate).p_paramref_hook;
+        (*own).p_coerce_param_hook = (*pstate).p_coerce_param_hook;
+        (*own).p_ref_hook_state = (*pstate).p_ref_hook_state;
+    }
     let concealing = missing::Concealing::begin();
     let patches = hidden.conceal_columns(pg_sys::NoLock);
     let analysed = pg_sys::transformTopLevelStmt(own, raw);
@@ -391,6 +395,32 @@ unsafe fn analyse_again(pstate: *mut ParseState, query: *mut Query, hidden: &Hid
     }
     *query = *analysed;
     mark_role_dependency(query);
+}
+
+unsafe fn is_explain(query: *mut Query) -> bool {
+    (*query).commandType == pg_sys::CmdType::CMD_UTILITY && nodes::is_a((*query).utilityStmt, NodeTag::T_ExplainStmt)
+}
+
+/// Gives an analysis the types of the parameters that the statement was found to have. EXPLAIN (GENERIC_PLAN) looks for them by
+/// hooks whose state is gone as soon as the statement has been analysed.
+unsafe fn fix_parameters(pstate: *mut ParseState, query: *mut Query) {
+    let visit_all = |visit: &mut dyn FnMut(&pg_sys::Param)| {
+        walk::walk(analysed_query(query).cast(), &mut |node, _| {
+            if nodes::is_a(node, NodeTag::T_Param) {
+                let param = &*node.cast::<pg_sys::Param>();
+                if param.paramkind == pg_sys::ParamKind::PARAM_EXTERN && param.paramid > 0 {
+                    visit(param);
+                }
+            }
+            Walk::Into
+        });
+    };
+    let mut count = 0;
+    visit_all(&mut |param| count = count.max(param.paramid));
+    // Numbers are the client's choice: PostgreSQL's allocator refuses what is too much.
+    let types: *mut Oid = pg_sys::palloc0(count as usize * size_of::<Oid>()).cast();
+    visit_all(&mut |param| *types.add(param.paramid as usize - 1) = param.paramtype);
+    pg_sys::setup_parse_fixed_parameters(pstate, types, count);
 }
 
 /// Positions in a row without a column list would be counted without the hidden columns: refused, lest values land in the
