@@ -359,8 +359,9 @@ unsafe extern "C-unwind" fn check_changed(_arg: Datum, _cache: i32, _hash: u32) 
     code_changed(|code| code.domains);
 }
 
+/// A cast by which values are printed, or the label of an enumeration that a literal stands for.
 #[pg_guard]
-unsafe extern "C-unwind" fn cast_changed(_arg: Datum, _cache: i32, _hash: u32) {
+unsafe extern "C-unwind" fn meaning_changed(_arg: Datum, _cache: i32, _hash: u32) {
     code_changed(|code| !code.types.is_empty());
 }
 
@@ -377,7 +378,8 @@ pub(crate) fn init() {
         pg_sys::CacheRegisterSyscacheCallback(Cache::PROCOID as _, Some(function_changed), none);
         pg_sys::CacheRegisterSyscacheCallback(Cache::OPEROID as _, Some(function_changed), none);
         pg_sys::CacheRegisterSyscacheCallback(Cache::TYPEOID as _, Some(type_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::ENUMOID as _, Some(meaning_changed), none);
         pg_sys::CacheRegisterSyscacheCallback(Cache::CONSTROID as _, Some(check_changed), none);
-        pg_sys::CacheRegisterSyscacheCallback(Cache::CASTSOURCETARGET as _, Some(cast_changed), none);
+        pg_sys::CacheRegisterSyscacheCallback(Cache::CASTSOURCETARGET as _, Some(meaning_changed), none);
     }
 }

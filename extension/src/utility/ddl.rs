@@ -9,12 +9,13 @@
 
 use std::ffi::c_char;
 
-use pgrx::pg_sys::{self, AlterTableType, List, Node, NodeTag, ObjectType, PlannedStmt, RangeVar};
+use pgrx::pg_sys::{self, AlterTableType, List, Node, NodeTag, ObjectType, Oid, PlannedStmt, RangeVar};
 use pgrx::prelude::*;
 
 use super::names::{self, Found, Restricted};
 use super::{Course, net};
 use crate::catalog::Session;
+use crate::expression::usage;
 use crate::guard::frames;
 use crate::pg::{list, nodes, objects, privileges, relation};
 use crate::{audit, errors};
@@ -152,6 +153,7 @@ impl Judge<'_> {
             T_ClusterStmt => self.cluster((*node.cast::<pg_sys::ClusterStmt>()).relation),
             T_ReindexStmt => self.reindex(node.cast()),
             T_DropOwnedStmt => self.drop_owned(node.cast()),
+            T_AlterEnumStmt => self.alter_enum(node.cast()),
             T_AlterDomainStmt => self.alter_domain((*node.cast::<pg_sys::AlterDomainStmt>()).typeName),
             _ => {}
         }
@@ -337,6 +339,23 @@ impl Judge<'_> {
         let type_name = pg_sys::makeTypeNameFromNameList(type_name);
         let domain = pg_sys::LookupTypeNameOid(std::ptr::null_mut(), type_name, true);
         if domain != pg_sys::Oid::INVALID && net::uses_restricted(self.session, (pg_sys::TypeRelationId, domain)) {
+            errors::definition_refused();
+        }
+    }
+
+    /// A renamed label means another thing in a policy's text, while rows keep what they have.
+    unsafe fn alter_enum(&self, alter: *mut pg_sys::AlterEnumStmt) {
+        if (*alter).oldVal.is_null() {
+            return;
+        }
+        let type_name = pg_sys::makeTypeNameFromNameList((*alter).typeName);
+        let enumeration = pg_sys::LookupTypeNameOid(std::ptr::null_mut(), type_name, true);
+        let decides = |relid: Oid| {
+            net::is_restricted(self.session, relid)
+                || !usage::policies_using(&self.session.catalog, relid, None).is_empty()
+        };
+        let used_by = objects::using(&[(pg_sys::TypeRelationId, enumeration)]);
+        if enumeration != Oid::INVALID && used_by.into_iter().any(decides) {
             errors::definition_refused();
         }
     }
