@@ -113,6 +113,17 @@ SELECT uses_index('SELECT id FROM docs WHERE amount = 12 ORDER BY 100 / n') AS s
        uses_index('SELECT count(DISTINCT 100 / n) FROM docs WHERE amount = 12') AS distinct_aggregate,
        uses_index('SELECT sum(n) OVER (ORDER BY 100 / n) FROM docs WHERE amount = 12') AS window,
        uses_index('SELECT * FROM (SELECT 100 / n AS q FROM docs WHERE amount = 12) s') AS subquery;
+-- A subquery in a condition runs for hidden rows too, or only if there is one: it must not fail, nor have a second row.
+SELECT uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT count(*) FROM open) > 0') AS count,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT max(o.id) FROM open o WHERE o.tenant = title) IS NULL') AS max,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT o.id FROM open o WHERE o.tenant <> title LIMIT 1) > 0') AS limited,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND EXISTS (SELECT FROM open LIMIT 1)') AS exists,
+       uses_index('SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS r FROM docs WHERE amount = 12) s WHERE r = 1') AS numbered,
+       uses_index('SELECT id, (SELECT sum(o.id / n) FROM open o WHERE o.id = n LIMIT n) FROM docs WHERE amount = 12') AS target;
+SELECT uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT sum(o.id / 2) FROM open o) > 0') AS sum,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT o.id FROM open o WHERE o.tenant = ''acme'') > 0') AS single,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND EXISTS (SELECT FROM open LIMIT n)') AS limited,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT string_agg(tenant, '','') FROM open) > ''a''') AS grown;
 -- A pattern in a parameter is known while a plan is made for its value, and unknown in a generic plan.
 PREPARE by_title(text) AS SELECT count(*) FROM docs WHERE title LIKE $1;
 SET plan_cache_mode = force_custom_plan;
@@ -148,6 +159,12 @@ SELECT 'SELECT FROM docs WHERE id = 4001 AND ' || condition FROM unnest(array[
     $$('x' || title)::inet = address$$, $$set_masklen(address, n - 1) = address$$, $$lower(span) / n > 0$$, $$lo_get(n::oid) IS NULL$$,
     $$query_to_xml('SELECT 1/' || n, false, false, '') IS NULL$$, $$CASE WHEN title = 'xy' THEN 1 / n > 0 END$$,
     $$(SELECT 1 / n) > 0$$, $$EXISTS (SELECT FROM open WHERE open.id / n > 0)$$, $$n IN (SELECT 1 / n FROM open)$$, $$id = ANY (array[1 / n])$$,
+    $$n < (SELECT o.id FROM open o)$$, $$(SELECT o.id FROM open o WHERE o.tenant <> title) > 0$$, $$(n, n) < (SELECT o.id, o.id FROM open o)$$,
+    $$(SELECT count(o.id + 1 / n) FROM open o) > 0$$, $$(SELECT count(*) FILTER (WHERE o.id / n > 0) FROM open o) >= 0$$,
+    $$n < (SELECT sum(1 / (o.id - 1)) FROM open o)$$, $$n < ALL (SELECT 1 / (id - 1) FROM open)$$,
+    $$EXISTS (SELECT FROM open o GROUP BY o.tenant HAVING sum(1 / n + o.id) > 0)$$, $$id > ALL (SELECT sum(1 / n) OVER () FROM open)$$,
+    $$EXISTS (SELECT FROM open o WHERE o.id > n LIMIT -1)$$, $$EXISTS (SELECT FROM open o WHERE o.id > n OFFSET -1)$$,
+    $$id > ALL (SELECT sum(o.id) OVER (ROWS -1 PRECEDING) FROM open o)$$, $$tags <> (SELECT array_agg(a) FROM (VALUES (array['x']), (array['x', 'y'])) v (a))$$,
     $$(n, 1 / n) = (SELECT 0, 2)$$, $$(id, 1 / n) < (5000, 2)$$, $$(1 / n) IS DISTINCT FROM 5$$, $$nullif(1 / n, 1) IS NULL$$
 ]) condition;
 INSERT INTO attacks (query) VALUES
@@ -161,6 +178,10 @@ INSERT INTO attacks (query) VALUES
     ('SELECT FROM docs, LATERAL (SELECT 1 / n AS q) l WHERE id = 4001 AND q > 0'), ('SELECT FROM docs, LATERAL (VALUES (1 / n)) v (q) WHERE id = 4001 AND q > 0'),
     ('SELECT FROM docs, generate_series(1, 1 / n) WHERE id = 4001'), ('SELECT FROM docs, generate_series(1, 2, n) WHERE id = 4001'),
     ('SELECT FROM docs, jsonb_array_elements(body) WHERE id = 4001'),
+    ('SELECT FROM docs, LATERAL (SELECT count(o.id + 1 / n) AS q FROM open o) l WHERE id = 4001 AND q > 0'),
+    ('SELECT FROM docs, LATERAL (SELECT FROM open LIMIT 1 / n) l WHERE id = 4001'),
+    ('SELECT FROM docs LEFT JOIN (SELECT sum(1 / (id - 1)) AS q FROM open) s ON q > 0 WHERE docs.id = 4001'),
+    ('WITH s AS (SELECT sum(1 / (id - 1)) AS q FROM open) SELECT FROM docs WHERE id = 4001 AND n < (SELECT q FROM s LIMIT 1)'),
     ('WITH d AS (SELECT 1 / n AS q FROM docs WHERE id = 4001) SELECT FROM d WHERE q > 0'),
     ('SELECT n FROM docs WHERE id = 4001 UNION SELECT 1 / n FROM docs WHERE id = 4001'),
     ('SELECT FROM docs TABLESAMPLE bernoulli (100) WHERE id = 4001 AND 1 / n > 0');

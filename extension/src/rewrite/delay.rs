@@ -6,6 +6,8 @@
 //!   evaluate it first (`order_qual_clauses`), behind leakproof conditions on other columns: in `id = 3 AND f('x')` each call
 //!   of `f` would tell of a hidden row with that id. A mask or a hidden column makes such conditions too, when what it puts
 //!   there is a constant.
+//! * The value of a subquery that does not refer to the row. The planner computes it once, when it is asked for first, and PostgreSQL
+//!   takes it for a constant: `n < (SELECT 1 / 0)` fails if a hidden row is compared, and only then.
 //! * Whatever is not leakproof, in a statement that changes a foreign table: the other server would evaluate it beside the
 //!   filter, or before it, when the filter cannot be evaluated there.
 //!
@@ -15,18 +17,19 @@
 use pgrx::pg_sys::{self, BoolExpr, CoalesceExpr, FromExpr, JoinExpr, Node, NodeTag, Oid, Query, SubLink};
 use pgrx::prelude::*;
 
+use super::safety;
 use crate::pg::walk::{self, Walk};
 use crate::pg::{list, nodes};
 
 /// Tells for a condition without AND whether it has to be delayed.
 type Test = unsafe fn(*mut Node) -> bool;
 
-/// Delays the volatile conditions of one query level.
+/// Delays the conditions of one query level that act or fail whatever the row is.
 ///
 /// # Safety
 /// `query` may be modified.
-pub(super) unsafe fn volatile_conditions(query: *mut Query) {
-    delay_in_query(query, is_volatile);
+pub(super) unsafe fn telling_conditions(query: *mut Query) {
+    delay_in_query(query, is_telling);
 }
 
 /// Delays the conditions that are not leakproof, at this and all deeper levels: a subquery can become a join.
@@ -80,6 +83,10 @@ unsafe fn delayed(condition: *mut Node, test: Test) -> *mut Node {
     (*coalesce).args = list::push(list::of(condition), nodes::boolean(false));
     (*coalesce).location = -1;
     coalesce.cast()
+}
+
+unsafe fn is_telling(condition: *mut Node) -> bool {
+    is_volatile(condition) || safety::has_failing_subquery(condition)
 }
 
 /// Whether a condition calls a volatile function itself, and not only in a subquery, which has conditions of its own.

@@ -188,7 +188,7 @@ impl Rewriter {
 
     /// Keeps conditions behind the filters where their place alone does not.
     unsafe fn delay_conditions(&self, query: *mut Query) {
-        delay::volatile_conditions(query);
+        delay::telling_conditions(query);
         if (*query).resultRelation > 0 && (*query).commandType != pg_sys::CmdType::CMD_INSERT {
             let target = nodes::rte(query, (*query).resultRelation as usize);
             if self.session.governance((*target).relid).reaches_foreign() {

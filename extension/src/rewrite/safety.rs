@@ -4,10 +4,12 @@
 //! level, is known to this file and calls reviewed functions only ([`list`]). What is not known makes it opaque, so that its
 //! filters are security barriers.
 //!
-//! Some places are evaluated only for rows that passed all conditions of their level, wherever the planner puts the filter:
-//! arguments of aggregates and window functions, and what the outermost level returns or assigns. There, any function of
-//! PostgreSQL's own will do. Not so where the planner can make a sort key or a condition of an expression: in ORDER BY, GROUP
-//! BY and DISTINCT, in sorted aggregates and in `min` and `max`, which it turns into an index scan with a condition.
+//! Some places are evaluated only for rows that passed all conditions, wherever the planner puts the filter: what the outermost
+//! level returns or assigns, the arguments of its aggregates and window functions, and the same of subqueries in such places.
+//! There, any function of PostgreSQL's own will do. Not so where the planner can make a sort key or a condition of an expression:
+//! in ORDER BY, GROUP BY and DISTINCT, in sorted aggregates and in `min` and `max`, which it turns into an index scan with a
+//! condition. Any other subquery may run for a row that a filter excludes, or only if there is one: nothing in it may fail, also not
+//! for its own rows, and neither may the subquery by what it returns.
 
 mod condition;
 mod functions;
@@ -33,6 +35,31 @@ pub(crate) unsafe fn is_transparent(query: *mut Query, params: ParamListInfo) ->
     Review { params }.level(query, true)
 }
 
+/// Whether a condition asks for the value of a subquery that may fail. One that is only looked through, as by EXISTS and IN, does not
+/// look like a constant to the planner.
+///
+/// # Safety
+/// `condition` is a valid expression.
+pub(super) unsafe fn has_failing_subquery(condition: *mut Node) -> bool {
+    use pg_sys::SubLinkType::{ALL_SUBLINK, ANY_SUBLINK, EXISTS_SUBLINK};
+    let review = Review {
+        params: std::ptr::null_mut(),
+    };
+    walk::walk(condition, &mut |node, _| match nodes::tag(node) {
+        NodeTag::T_Query => Walk::Over,
+        NodeTag::T_SubLink => {
+            let sublink = node.cast::<pg_sys::SubLink>();
+            let asks_for_value = !matches!((*sublink).subLinkType, ALL_SUBLINK | ANY_SUBLINK | EXISTS_SUBLINK);
+            if asks_for_value && review.may_fail(sublink) {
+                Walk::Stop
+            } else {
+                Walk::Into
+            }
+        }
+        _ => Walk::Into,
+    })
+}
+
 /// The review of one statement.
 struct Review {
     params: ParamListInfo,
@@ -41,26 +68,32 @@ struct Review {
 /// When an expression is evaluated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// Perhaps before a filter.
+    /// Perhaps before a filter, aggregates included.
+    Early,
+    /// Perhaps before a filter; aggregates and window functions of the level see rows that passed.
     Anywhere,
     /// For rows that passed only.
     Late,
 }
 
 impl Review {
-    /// One query level and those below it.
-    unsafe fn level(&self, query: *mut Query, outermost: bool) -> bool {
+    /// One query level and those below it. A late one runs for rows only that passed all conditions of the levels around it.
+    unsafe fn level(&self, query: *mut Query, late_level: bool) -> bool {
         pg_sys::check_stack_depth();
-        let late = outermost
+        if !late_level && !self.bounds_cannot_fail(query) {
+            return false;
+        }
+        let early = if late_level { Place::Anywhere } else { Place::Early };
+        let late = late_level
             && (*query).setOperations.is_null()
             && matches!(
                 (*query).commandType,
                 CmdType::CMD_SELECT | CmdType::CMD_INSERT | CmdType::CMD_UPDATE
             );
         let targets = |targets: *mut pg_sys::List, late: bool| {
-            pg_list::iter::<TargetEntry>(targets).all(|target| self.target(target, late))
+            pg_list::iter::<TargetEntry>(targets).all(|target| self.target(target, late, early))
         };
-        if !targets((*query).targetList, late) || !targets((*query).returningList, outermost) {
+        if !targets((*query).targetList, late) || !targets((*query).returningList, late_level) {
             return false;
         }
         if !self.sort_clauses(query) {
@@ -71,15 +104,25 @@ impl Review {
         rest.targetList = std::ptr::null_mut();
         rest.returningList = std::ptr::null_mut();
         let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE;
-        !walk::walk_query(&mut rest, flags, &mut |node, _| self.visit(node, Place::Anywhere))
+        !walk::walk_query(&mut rest, flags, &mut |node, _| self.visit(node, early))
+    }
+
+    /// Whether LIMIT, OFFSET and the frames of windows are right whatever the rows are, which is looked at when the level runs.
+    unsafe fn bounds_cannot_fail(&self, query: *mut Query) -> bool {
+        let is_framed =
+            |window: *mut pg_sys::WindowClause| !(*window).startOffset.is_null() || !(*window).endOffset.is_null();
+        [(*query).limitCount, (*query).limitOffset]
+            .into_iter()
+            .all(|bound| bound.is_null() || condition::count(bound, self.params).is_some())
+            && !pg_list::iter((*query).windowClause).any(is_framed)
     }
 
     /// A target entry; one that rows are sorted or grouped by can be evaluated early.
-    unsafe fn target(&self, target: *mut TargetEntry, late: bool) -> bool {
+    unsafe fn target(&self, target: *mut TargetEntry, late: bool, early: Place) -> bool {
         let place = if late && (*target).ressortgroupref == 0 {
             Place::Late
         } else {
-            Place::Anywhere
+            early
         };
         self.expression((*target).expr.cast(), place)
     }
@@ -91,11 +134,12 @@ impl Review {
     /// One node: on to its children, or stop because it could reveal something.
     unsafe fn visit(&self, node: *mut Node, place: Place) -> Walk {
         let (transparent, next) = match nodes::tag(node) {
-            NodeTag::T_Query => (self.level(node.cast(), false), Walk::Over),
+            NodeTag::T_Query => (self.level(node.cast(), place == Place::Late), Walk::Over),
             NodeTag::T_RangeTblEntry => (self.entry(node.cast()), Walk::Over),
             NodeTag::T_SetOperationStmt => (self.set_operation(node.cast()), Walk::Into),
-            NodeTag::T_Aggref => (self.aggregate(node.cast()), Walk::Over),
-            NodeTag::T_WindowFunc => (self.window_function(node.cast()), Walk::Over),
+            NodeTag::T_Aggref => (self.aggregate(node.cast(), place), Walk::Over),
+            NodeTag::T_WindowFunc => (self.window_function(node.cast(), place), Walk::Over),
+            NodeTag::T_SubLink if place != Place::Late => (self.returns_at_most_one_row(node.cast()), Walk::Into),
             _ if place == Place::Late => (is_own(node), Walk::Into),
             _ if is_inert(node) => (true, Walk::Into),
             _ => self.call(node),
@@ -112,6 +156,36 @@ impl Review {
             RTEKind::RTE_TABLEFUNC => false,
             _ => true,
         }
+    }
+
+    /// Whether a subquery may fail, as far as it can be told from itself: WITH queries belong to levels around it.
+    unsafe fn may_fail(&self, sublink: *mut pg_sys::SubLink) -> bool {
+        let query: *mut Query = (*sublink).subselect.cast();
+        let asks_around = walk::any_query(query, &mut |query| {
+            pg_list::iter::<RangeTblEntry>((*query).rtable).any(|rte| (*rte).rtekind == RTEKind::RTE_CTE)
+        });
+        asks_around || !self.returns_at_most_one_row(sublink) || !self.level(query, false)
+    }
+
+    /// Whether a subquery whose value is asked for cannot have a second row, which is an error.
+    unsafe fn returns_at_most_one_row(&self, sublink: *mut pg_sys::SubLink) -> bool {
+        use pg_sys::SubLinkType::{EXPR_SUBLINK, MULTIEXPR_SUBLINK, ROWCOMPARE_SUBLINK};
+        if !matches!(
+            (*sublink).subLinkType,
+            EXPR_SUBLINK | MULTIEXPR_SUBLINK | ROWCOMPARE_SUBLINK
+        ) {
+            return true;
+        }
+        let query: *mut Query = (*sublink).subselect.cast();
+        let from = (*(*query).jointree).fromlist;
+        let limit = (*query).limitCount;
+        let is_limited = !limit.is_null() && condition::count(limit, self.params).is_some_and(|count| count <= 1);
+        let is_single = (*query).setOperations.is_null()
+            && !(*query).hasTargetSRFs
+            && (*query).groupClause.is_null()
+            && (*query).groupingSets.is_null()
+            && ((*query).hasAggs || from.is_null());
+        is_limited || is_single
     }
 
     /// ORDER BY, GROUP BY, DISTINCT and windows compare values of their entries.
@@ -155,24 +229,34 @@ impl Review {
 
     /// An aggregate sees rows that passed; but what it sorts by, and what `min` and `max` look for, can become a sort key or
     /// a condition.
-    unsafe fn aggregate(&self, aggregate: *mut Aggref) -> bool {
+    unsafe fn aggregate(&self, aggregate: *mut Aggref, place: Place) -> bool {
         if !pg::is_builtin((*aggregate).aggfnoid) {
             return false;
         }
         let early = !(*aggregate).aggorder.is_null()
             || !(*aggregate).aggdistinct.is_null()
             || has_sort_operator((*aggregate).aggfnoid);
-        pg_list::iter::<TargetEntry>((*aggregate).args).all(|arg| self.target(arg, !early))
+        let (inside, outside) = aggregated(place);
+        let late = !early && inside == Place::Late;
+        let args = || pg_list::iter::<TargetEntry>((*aggregate).args).map(|arg| (*arg).expr.cast::<Node>());
+        let cannot_fail = || {
+            list::aggregates_safely((*aggregate).aggfnoid)
+                && is_deterministic((*aggregate).inputcollid, &args().collect::<Vec<_>>())
+        };
+        (inside == Place::Late || cannot_fail())
+            && pg_list::iter::<TargetEntry>((*aggregate).args).all(|arg| self.target(arg, late, outside))
             && self.compares((*aggregate).aggorder, (*aggregate).args)
             && self.compares((*aggregate).aggdistinct, (*aggregate).args)
-            && self.expression((*aggregate).aggfilter.cast(), Place::Late)
-            && self.expression((*aggregate).aggdirectargs.cast(), Place::Late)
+            && self.expression((*aggregate).aggfilter.cast(), inside)
+            && self.expression((*aggregate).aggdirectargs.cast(), inside)
     }
 
-    unsafe fn window_function(&self, function: *mut pg_sys::WindowFunc) -> bool {
+    unsafe fn window_function(&self, function: *mut pg_sys::WindowFunc, place: Place) -> bool {
+        let (inside, _) = aggregated(place);
         pg::is_builtin((*function).winfnoid)
-            && self.expression((*function).args.cast(), Place::Late)
-            && self.expression((*function).aggfilter.cast(), Place::Late)
+            && (inside == Place::Late || list::aggregates_safely((*function).winfnoid))
+            && self.expression((*function).args.cast(), inside)
+            && self.expression((*function).aggfilter.cast(), inside)
     }
 
     /// A node that calls functions: whether they are reviewed, and whether to look into its arguments.
@@ -253,6 +337,14 @@ impl Review {
                 params: self.params,
             }
             .fulfils(condition)
+    }
+}
+
+/// Where the arguments of an aggregate are evaluated, and where they are if they become a sort key or a condition.
+fn aggregated(place: Place) -> (Place, Place) {
+    match place {
+        Place::Early => (Place::Early, Place::Early),
+        Place::Anywhere | Place::Late => (Place::Late, Place::Anywhere),
     }
 }
 

@@ -215,6 +215,19 @@ unsafe fn is_bound(param: *mut pg_sys::Param, params: ParamListInfo) -> bool {
     !value.is_null() && (*value).ptype == (*param).paramtype && (*value).pflags & pg_sys::PARAM_FLAG_CONST as u16 != 0
 }
 
+/// The number of rows that LIMIT or OFFSET stand for, if it is known and not an error; NULL is as good as none.
+///
+/// # Safety
+/// `bound` is a valid expression.
+pub(super) unsafe fn count(bound: *mut Node, params: ParamListInfo) -> Option<i64> {
+    let value = known(bound, params)?;
+    if (*value).constisnull {
+        Some(i64::MAX)
+    } else {
+        integer(value).filter(|count| *count >= 0)
+    }
+}
+
 unsafe fn integer(value: *mut Const) -> Option<i64> {
     if (*value).constisnull {
         return None;

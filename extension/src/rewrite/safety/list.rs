@@ -61,6 +61,23 @@ pub(super) fn all() -> impl Iterator<Item = (Oid, Condition)> {
     })
 }
 
+/// Whether an aggregate or window function fails for no rows at all, whatever the values are: no overflow, no result that grows
+/// with the rows, no argument that can be wrong.
+pub(super) fn aggregates_safely(function: Oid) -> bool {
+    AGGREGATES.contains(&function.to_u32())
+}
+
+#[rustfmt::skip] // see below
+static AGGREGATES: &[u32] = &[
+    F_COUNT_, F_COUNT_ANY, F_BOOL_AND, F_BOOL_OR, F_EVERY, F_ROW_NUMBER, F_RANK_, F_DENSE_RANK_,
+    // Into bigint and numeric, which hold the sum of as many rows as there can be.
+    F_SUM_INT2, F_SUM_INT4, F_SUM_INT8, F_AVG_INT2, F_AVG_INT4, F_AVG_INT8,
+    F_MIN_INT2, F_MIN_INT4, F_MIN_INT8, F_MIN_NUMERIC, F_MIN_FLOAT4, F_MIN_FLOAT8, F_MIN_TEXT, F_MIN_BPCHAR, F_MIN_DATE,
+    F_MIN_TIME, F_MIN_TIMETZ, F_MIN_TIMESTAMP, F_MIN_TIMESTAMPTZ, F_MIN_INTERVAL, F_MIN_ANYENUM,
+    F_MAX_INT2, F_MAX_INT4, F_MAX_INT8, F_MAX_NUMERIC, F_MAX_FLOAT4, F_MAX_FLOAT8, F_MAX_TEXT, F_MAX_BPCHAR, F_MAX_DATE,
+    F_MAX_TIME, F_MAX_TIMETZ, F_MAX_TIMESTAMP, F_MAX_TIMESTAMPTZ, F_MAX_INTERVAL, F_MAX_ANYENUM,
+];
+
 #[rustfmt::skip] // a name a line would hide the groups
 static GROUPS: &[Group] = &[
     // Comparisons that PostgreSQL marks as leakproof after its own review: only two stored values are looked at.
