@@ -99,6 +99,40 @@ SET SESSION AUTHORIZATION modes_bob;
 SELECT * FROM salaries;
 SELECT * FROM of_bob;
 
+-- What is kept from her in her table, bob does not get through her: no policy is his but the default, which hides the table. Where
+-- the same is kept from him, it is hers to pass on.
+RESET SESSION AUTHORIZATION;
+CREATE TABLE accounts (id int, agent text, pin text, hint text);
+INSERT INTO accounts VALUES (1, 'modes_alice', 'raw-1', 'h1'), (2, 'modes_bob', 'raw-2', 'h2');
+GRANT ALL ON accounts TO modes_alice;
+CREATE VIEW accounts_of_alice AS SELECT * FROM accounts;
+ALTER VIEW accounts_of_alice OWNER TO modes_alice;
+CREATE FUNCTION accounts_by_alice() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT string_agg(a::text, '' '') FROM modes.accounts a';
+ALTER FUNCTION accounts_by_alice OWNER TO modes_alice;
+GRANT SELECT ON accounts_of_alice TO modes_bob;
+SELECT betweenrows.allow_columns('accounts_of_alice', '{*}', 'modes accounts_of_alice');
+SELECT betweenrows.allow_columns('accounts', '{*}', 'modes accounts', to_user => 'modes_alice');
+SELECT betweenrows.filter_rows('accounts', 'agent = {user.username}', 'modes accounts own', to_user => 'modes_alice');
+SET SESSION AUTHORIZATION modes_bob;
+SELECT * FROM accounts_of_alice;  -- fail
+SELECT accounts_by_alice();  -- fail
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.unassign_policy('modes accounts own', to_user => 'modes_alice');
+SELECT betweenrows.mask_column('accounts', 'pin', $$'***'$$, 'modes accounts pin', to_user => 'modes_alice');
+SET SESSION AUTHORIZATION modes_bob;
+SELECT * FROM accounts_of_alice;  -- fail
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.unassign_policy('modes accounts pin', to_user => 'modes_alice');
+SELECT betweenrows.deny_columns('accounts', '{hint}', 'modes accounts hint', to_user => 'modes_alice');
+SET SESSION AUTHORIZATION modes_bob;
+SELECT accounts_by_alice();  -- fail
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.assign_policy('modes accounts own') IS NOT NULL, betweenrows.assign_policy('modes accounts pin') IS NOT NULL,
+    betweenrows.assign_policy('modes accounts hint') IS NOT NULL;
+SET SESSION AUTHORIZATION modes_bob;
+SELECT * FROM accounts_of_alice;
+SELECT accounts_by_alice();
+
 -- SECURITY DEFINER functions the same way; a plan of one is not used by the other, and not by the caller directly.
 RESET SESSION AUTHORIZATION;
 CREATE FUNCTION read_salaries() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT json_agg(s) FROM modes.salaries s); END $$;

@@ -67,6 +67,18 @@ impl Filters {
     }
 }
 
+impl Filters {
+    /// Whether every row that passes here passes there as well.
+    fn are_within(&self, other: &Filters) -> bool {
+        let restrictive = other.restrictive.iter().all(|policy| self.restrictive.contains(policy));
+        let permissive = other.permissive.as_ref().is_none_or(|theirs| {
+            let own = self.permissive.as_ref();
+            own.is_some_and(|own| own.iter().all(|policy| theirs.contains(policy)))
+        });
+        restrictive && permissive
+    }
+}
+
 /// A policy's effect.
 #[derive(Clone, Copy)]
 pub(crate) struct Applied {
@@ -312,6 +324,22 @@ impl Governance {
                 .exceptions
                 .iter()
                 .any(|child| child.columns.iter().any(|c| c.reading(true) != Reading::Raw))
+    }
+
+    /// Whether filters, masks and denies keep all from the subject that they keep from another role, as far as being hidden by
+    /// default is waived for the subject.
+    pub(crate) fn keeps_what_is_kept_from(&self, other: &Governance) -> bool {
+        let columns = self.columns.iter().zip(&other.columns);
+        self.filters.are_within(&other.filters)
+            && self.columns.len() == other.columns.len()
+            && columns.into_iter().all(|(own, theirs)| {
+                let (own, theirs) = (own.reading(true), theirs.reading(false));
+                theirs == Reading::Raw || own == theirs || own == Reading::Hidden
+            })
+            && other.exceptions.iter().all(|child| {
+                let own = self.exceptions.iter().find(|own| own.relid == child.relid);
+                own.is_some_and(|own| own.keeps_what_is_kept_from(child))
+            })
     }
 
     /// Whether a column is hidden by default.

@@ -458,8 +458,9 @@ impl Rewriter {
 }
 
 /// Whether being hidden by default does not count for a relation that is read with the rights of `reader` (invalid: the
-/// current user): exempt roles are waived, other roles when the relation exists for them. A role that the subject is a
-/// member of gives nothing: the subject can SET ROLE to it and own views and functions as it.
+/// current user): exempt roles are waived, other roles when the relation exists for them and nothing is kept from them that the
+/// subject would get, who may have no policies but that default. A role that the subject is a member of gives nothing: the subject
+/// can SET ROLE to it and own views and functions as it.
 pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool {
     let reader = if reader == Oid::INVALID {
         current_role(session)
@@ -477,7 +478,11 @@ pub(crate) fn is_waived_for(session: &Session, reader: Oid, relid: Oid) -> bool 
     let theirs: Rc<Governance> = session.of_role(reader).governance(relid);
     match theirs.state {
         State::Open => true,
-        State::Governed => theirs.exists(false) && !theirs.hides_by_default(),
+        State::Governed => {
+            theirs.exists(false)
+                && !theirs.hides_by_default()
+                && session.governance(relid).keeps_what_is_kept_from(&theirs)
+        }
         // What is closed to a role as a whole is not for it to pass on.
         State::Reserved | State::ShutOut | State::Broken => false,
     }
