@@ -11,6 +11,12 @@ CREATE FUNCTION regress_trust.total(text) RETURNS bigint LANGUAGE sql SECURITY D
 CREATE FUNCTION regress_trust.invoker() RETURNS bigint LANGUAGE sql SET search_path = pg_catalog AS 'SELECT count(*) FROM regress_trust.orders';
 CREATE FUNCTION regress_trust.owned() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS 'SELECT 1::bigint';
 ALTER FUNCTION regress_trust.owned() OWNER TO regress_api_owner;
+-- A temporary table of whoever calls it would be the first one of that name.
+CREATE FUNCTION regress_trust.shadowed() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = regress_trust AS 'SELECT count(*) FROM orders';
+CREATE FUNCTION regress_trust.shadowed_first() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_temp, regress_trust
+    AS 'SELECT count(*) FROM orders';
+CREATE FUNCTION regress_trust.unshadowed() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = regress_trust, "pg_temp"
+    AS 'SELECT count(*) FROM orders';
 CREATE AGGREGATE regress_trust.aggregate(int) (SFUNC = int4pl, STYPE = int);
 -- What status() says of trusted objects, and whether the trust holds.
 CREATE VIEW regress_trust_state AS
@@ -26,6 +32,10 @@ SELECT betweenrows.trust('regress_trust.total(integer)');
 SELECT betweenrows.trust('regress_trust.total(text)');  -- fail
 SELECT betweenrows.trust('regress_trust.invoker()');  -- fail
 SELECT betweenrows.trust('regress_trust.owned()');  -- fail
+SELECT betweenrows.trust('regress_trust.shadowed()');  -- fail
+SELECT betweenrows.trust('regress_trust.shadowed_first()');  -- fail
+SELECT betweenrows.trust('regress_trust.unshadowed()');
+SELECT betweenrows.trust('regress_trust.unshadowed()', false);
 SELECT betweenrows.trust('regress_trust.aggregate(int)');  -- fail
 SELECT betweenrows.trust('regress_trust.orders');  -- fail
 SELECT betweenrows.trust('regress_trust.nothing');  -- fail

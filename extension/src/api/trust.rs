@@ -102,7 +102,9 @@ fn objection(named: &Named) -> Option<String> {
     }
     let facts = sql::row(
         "select jsonb_build_object('kind', p.prokind, 'definer', p.prosecdef, 'owner', p.proowner::bigint, 'pinned',
-             exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')), 'backslash',
+             exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')), 'shadowed',
+             p.prosqlbody is null and exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path=')
+                 and replace(c, chr(34), '') !~ '(=|=pg_catalog|[=,] ?pg_temp)$'), 'backslash',
              strpos(p.prosrc, chr(92)) > 0 and p.prosqlbody is null and
              not exists (select from unnest(p.proconfig) c where starts_with(c, 'standard_conforming_strings=')), 'polymorphic',
              exists (select from unnest(p.proargtypes) a join pg_catalog.pg_type t on t.oid = a
@@ -118,6 +120,12 @@ fn objection(named: &Named) -> Option<String> {
     }
     if facts["pinned"] != true {
         return Some("It does not set its search_path.".to_owned());
+    }
+    if facts["shadowed"] == true {
+        return Some(
+            "Temporary tables of the caller come before its tables: its search_path does not end with pg_temp."
+                .to_owned(),
+        );
     }
     if facts["backslash"] == true {
         return Some("It has a backslash in its body and does not set standard_conforming_strings.".to_owned());
