@@ -246,6 +246,15 @@ pub(crate) fn definition_refused() -> ! {
     )
 }
 
+/// A statement would have the subject's own code run over stored values that policies keep from the subject (42501).
+pub(crate) fn attached_code_refused() -> ! {
+    refuse(
+        PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "permission denied by policy: a function of your own would get values that policies keep from you",
+        Some("Functions of the table's triggers and checks have to belong to a role that you are not a member of."),
+    )
+}
+
 /// A statement would change code that an exempt role owns (42501).
 pub(crate) fn exempt_code_refused() -> ! {
     refuse(

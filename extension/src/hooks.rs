@@ -384,7 +384,9 @@ unsafe extern "C-unwind" fn object_accessed(
 }
 
 unsafe extern "C-unwind" fn needs_fmgr(function: pg_sys::Oid) -> bool {
-    NEXT_NEEDS_FMGR.is_some_and(|next| next(function)) || (frames::concern_functions() && must_be_called(function))
+    NEXT_NEEDS_FMGR.is_some_and(|next| next(function))
+        || guard::attached::is_noted(function)
+        || (frames::concern_functions() && must_be_called(function))
 }
 
 #[pg_guard]
@@ -397,19 +399,34 @@ unsafe extern "C-unwind" fn fmgr(
     flinfo: *mut pg_sys::FmgrInfo,
     arg: *mut pg_sys::Datum,
 ) {
-    if let Some(next) = NEXT_FMGR {
-        next(event, flinfo, arg);
+    use pg_sys::FmgrHookEventType::FHET_START;
+    if event == FHET_START {
+        call_starts(flinfo, arg);
     }
-    called(event, (*flinfo).fn_oid);
+    if let Some(next) = NEXT_FMGR {
+        next(event, flinfo, guard::attached::state_of_next(arg));
+    }
+    if event != FHET_START {
+        call_ended(event, (*flinfo).fn_oid, arg);
+    }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn called(event: pg_sys::FmgrHookEventType::Type, function: pg_sys::Oid) {
-    if event == pg_sys::FmgrHookEventType::FHET_START {
-        guard::trust::function_started(function);
-    } else {
-        frames::leave_function(function);
+unsafe extern "C-unwind" fn call_starts(flinfo: *mut pg_sys::FmgrInfo, state: *mut pg_sys::Datum) {
+    guard::attached::started(flinfo, state);
+    guard::trust::function_started((*flinfo).fn_oid);
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn call_ended(
+    event: pg_sys::FmgrHookEventType::Type,
+    function: pg_sys::Oid,
+    state: *mut pg_sys::Datum,
+) {
+    if event == pg_sys::FmgrHookEventType::FHET_END {
+        guard::attached::ended(state);
     }
+    frames::leave_function(function);
 }
 
 #[pg_guard]

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 
+use pgrx::pg_sys::Oid;
 use pgrx::{JsonB, prelude::*};
 use policy::allowlist::Allowlist;
+use policy::decide::Relation;
 use policy::model::{Definition, Policy, PolicyType, Targets, check_targets};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -14,6 +16,7 @@ use super::{access, relations, settings, sql};
 use crate::catalog::{self, Catalog};
 use crate::expression::validate;
 use crate::guard::trust;
+use crate::pg::nodes;
 use crate::{gate, identity, pg};
 
 /// See the comment on the SQL function.
@@ -31,6 +34,7 @@ fn status() -> JsonB {
                 attribute_values(&catalog, &mut findings);
                 decision_functions(&catalog, &mut findings);
                 views(&catalog, &mut findings);
+                attached_functions(&catalog, &mut findings);
                 trusted_objects(&catalog, &mut findings);
                 selected(&catalog, &mut findings);
             }
@@ -352,5 +356,51 @@ fn views(catalog: &Catalog, findings: &mut Findings) {
                 }
             }
         }
+    }
+}
+
+/// What triggers and their like do for others than the subject is not judged: who owns them can change what they call.
+fn attached_functions(catalog: &Catalog, findings: &mut Findings) {
+    let keeps_values = |policy: &&Policy| {
+        policy.is_enabled
+            && matches!(
+                policy.policy_type,
+                PolicyType::ColumnMask | PolicyType::ColumnDeny | PolicyType::ColumnAllow
+            )
+    };
+    let policies: Vec<&Policy> = catalog.policies.iter().filter(keeps_values).collect();
+    if policies.is_empty() {
+        return;
+    }
+    for (relid, schema, name) in pg::relation::all_targets() {
+        let relation = Relation::named(&schema, &name);
+        if !policies.iter().any(|policy| relation.is_governed_by(policy)) {
+            continue;
+        }
+        let mut functions: Vec<(String, Oid)> = pg::attached::functions(relid)
+            .into_iter()
+            .filter_map(with_owner)
+            .collect();
+        functions.sort_by(|left, right| left.0.cmp(&right.0));
+        for (function, owner) in functions {
+            if identity::is_exempt(catalog, owner) {
+                continue;
+            }
+            let owner = pg::role_name(owner).unwrap_or_default();
+            let problem = format!(
+                "is attached to \"{schema}.{name}\" and gets stored values that policies keep from users; \
+                 its owner \"{owner}\" is not exempt and can change what it calls"
+            );
+            findings.warning("function", &function, problem);
+        }
+    }
+}
+
+/// A function's name with its arguments, and its owner.
+fn with_owner(function: Oid) -> Option<(String, Oid)> {
+    // SAFETY: cached catalog lookups; the name is copied.
+    unsafe {
+        let owner = trust::function_owner(function)?;
+        Some((nodes::string(pg_sys::format_procedure_qualified(function)), owner))
     }
 }

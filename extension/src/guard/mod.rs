@@ -3,6 +3,7 @@
 //! Invariant: a plan runs for a subject only when each governed relation in it carries the proof that it was rewritten for
 //! this subject under the policies in force. Nothing else is trusted, neither the rewriter nor the plan cache.
 
+pub(crate) mod attached;
 pub(crate) mod cursors;
 pub(crate) mod frames;
 pub(crate) mod integrity;

@@ -190,9 +190,11 @@ fn function(oid: Oid) -> Option<Object> {
     }
 }
 
+/// The owner of a function, `None` when there is none.
+///
 /// # Safety
 /// Needs a transaction.
-unsafe fn function_owner(oid: Oid) -> Option<Oid> {
+pub(crate) unsafe fn function_owner(oid: Oid) -> Option<Oid> {
     let cache = pg_sys::SysCacheIdentifier::PROCOID as _;
     let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(oid));
     if tuple.is_null() {

@@ -1,5 +1,6 @@
 //! FFI helpers, and every difference between PostgreSQL majors.
 
+pub(crate) mod attached;
 pub(crate) mod compat;
 pub(crate) mod depend;
 pub(crate) mod leaf;

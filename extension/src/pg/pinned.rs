@@ -45,26 +45,42 @@ impl Pinned {
     /// # Safety
     /// Every role may set these settings to these values.
     pub(crate) unsafe fn new(settings: &[(&CStr, &CStr)]) -> Self {
-        let pinned = Pinned(pg_sys::NewGUCNestLevel());
-        for (name, value) in settings {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        pinned
+        Pinned(begin(settings))
     }
+}
+
+/// As [`Pinned::new`], until [`end`] is called with the result or the (sub)transaction ends.
+///
+/// # Safety
+/// Every role may set these settings to these values.
+pub(crate) unsafe fn begin(settings: &[(&CStr, &CStr)]) -> i32 {
+    let level = pg_sys::NewGUCNestLevel();
+    for (name, value) in settings {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+    level
+}
+
+/// Puts back what was set since `begin` returned `level`.
+///
+/// # Safety
+/// Nothing that began later is still in force.
+pub(crate) unsafe fn end(level: i32) {
+    pg_sys::AtEOXact_GUC(true, level);
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
         // SAFETY: puts back what was set since the nest level began.
-        unsafe { pg_sys::AtEOXact_GUC(true, self.0) };
+        unsafe { end(self.0) };
     }
 }

@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys::{self, Oid};
 
+use super::depend;
+
 /// Whether the current role owns the relation, its schema or the database, or has any privilege on the relation or one of its
 /// columns. If not, PostgreSQL refuses whatever the role wants to do with it.
 pub(crate) fn reach(relid: Oid) -> bool {
@@ -85,4 +87,36 @@ fn owns(class: Oid, object: Oid) -> bool {
 fn owns(class: Oid, object: Oid) -> bool {
     // SAFETY: cached catalog lookups; reads backend state.
     unsafe { pg_sys::object_ownercheck(class, object, pg_sys::GetUserId()) }
+}
+
+/// The owner of something that has a name in a schema: a function, operator, relation or type; `None` for other kinds.
+fn owner_in_schema(class: Oid, object: Oid) -> Option<Oid> {
+    use pg_sys::SysCacheIdentifier as Cache;
+    let (cache, column) = match class {
+        pg_sys::ProcedureRelationId => (Cache::PROCOID, pg_sys::Anum_pg_proc_proowner),
+        pg_sys::OperatorRelationId => (Cache::OPEROID, pg_sys::Anum_pg_operator_oprowner),
+        pg_sys::RelationRelationId => (Cache::RELOID, pg_sys::Anum_pg_class_relowner),
+        pg_sys::TypeRelationId => (Cache::TYPEOID, pg_sys::Anum_pg_type_typowner),
+        _ => return None,
+    };
+    // SAFETY: the owner is read before its row is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(cache as _, pg_sys::Datum::from(object));
+        if tuple.is_null() {
+            return None;
+        }
+        let mut is_null = false;
+        let owner = pg_sys::SysCacheGetAttr(cache as _, tuple, column as _, &mut is_null);
+        pg_sys::ReleaseSysCache(tuple);
+        Some(Oid::from(owner.value() as u32))
+    }
+}
+
+/// Whether there is something in a schema that belongs to the role, or to one that it is a member of.
+pub(crate) fn has_something_in(role: Oid, schema: Oid) -> bool {
+    depend::dependents(pg_sys::NamespaceRelationId, schema)
+        .into_iter()
+        .filter_map(|part| owner_in_schema(part.class, part.object))
+        // SAFETY: reads the cache of memberships.
+        .any(|owner| owner == role || unsafe { pg_sys::is_member_of_role_nosuper(role, owner) })
 }

@@ -28,7 +28,7 @@ use crate::catalog::{self, Session, known};
 use crate::errors;
 use crate::expression::{Kind, compile, instantiate, ready};
 use crate::gate;
-use crate::guard::{frames, integrity};
+use crate::guard::{attached, frames, integrity};
 use crate::pg::walk::{self, Walk};
 use crate::pg::{compat, leaf, list, nodes, relation};
 
@@ -66,6 +66,7 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
     if !touches(query, |relid| !session.is_open(relid)) {
         return Outcome::default();
     }
+    attached::note(&session, query);
     let outcome = Outcome {
         concerned: true,
         depends_on_statement: gate::concerns(&session, query),
