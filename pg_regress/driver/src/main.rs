@@ -1,6 +1,7 @@
 //! The extended protocol, as drivers speak it: what psql's regression tests cannot ask. Each check runs in a world of its own
 //! and says what it expected; usage: `driver SOCKET-DIRECTORY PORT`.
 
+mod audit;
 mod decisions;
 mod pipeline;
 mod portals;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         values::CHECKS,
         pipeline::CHECKS,
         decisions::CHECKS,
+        audit::CHECKS,
     ]
     .concat();
     let mut failed = 0;
