@@ -70,6 +70,7 @@ impl From<sqlx::Error> for Error {
                 tracing::error!(%error, "the store cannot be reached");
                 Error::Unavailable("the store cannot be reached".to_owned())
             }
+            error if has_nul(&error) => Error::invalid("text must not contain a NUL character"),
             error if is_away(&error) => {
                 tracing::error!(%error, "the store cannot be used");
                 Error::Unavailable("the store cannot be reached".to_owned())
@@ -77,6 +78,12 @@ impl From<sqlx::Error> for Error {
             error => Error::Internal(error.to_string()),
         }
     }
+}
+
+/// Whether a text had a NUL character, which neither text (22021) nor jsonb (22P05) can have.
+fn has_nul(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "22021" || code == "22P05")
 }
 
 /// Whether a server says that it cannot serve now: it shuts down or starts (57P0x), has no connection left (53300) or

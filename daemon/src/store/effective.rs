@@ -30,6 +30,8 @@ pub struct EffectivePolicy {
     pub source: String,
     /// The roles through which it comes.
     pub roles: Vec<String>,
+    /// The function that decides whether it takes part.
+    pub decision_function: Option<String>,
 }
 
 /// The enabled policies that apply to a user in a data source, in order of precedence.
@@ -81,6 +83,7 @@ pub async fn policies(conn: &mut PgConnection, user: Uuid, data_source: Uuid) ->
                 priority: entry.priority,
                 source: ["user", "role", "all"][usize::from(entry.scope_rank.min(2))].to_owned(),
                 roles: through.collect(),
+                decision_function: policy.decision_function.as_ref().map(|function| function.name.clone()),
             })
         })
         .collect())

@@ -258,9 +258,7 @@ async fn access_that_cannot_be_told_is_an_error() {
     api.get(&path(&scene.alice_id, &format!("{here}&table=%00")))
         .await
         .error(422);
-    let body = json!({"name": "down", "ds_type": "postgres", "access_mode": "open",
-                      "config": {"host": "127.0.0.1", "port": 1, "database": "x", "username": "x", "sslmode": "disable"}});
-    let down = api.post("/datasources", body).await.id();
+    let down = api.unreachable("down").await;
     api.get(&path(&scene.alice_id, &format!("?datasource_id={down}")))
         .await
         .error(503);
@@ -425,9 +423,7 @@ async fn a_preview_of_what_cannot_be_is_refused_like_the_change() {
     let nowhere = api.post("/policies/preview", json!({"policy": new})).await.expect(200);
     assert_eq!(nowhere, json!({"data_sources": []}), "it would be assigned nowhere");
 
-    let body = json!({"name": "down", "ds_type": "postgres", "access_mode": "open",
-                      "config": {"host": "127.0.0.1", "port": 1, "database": "x", "username": "x", "sslmode": "disable"}});
-    let down = api.post("/datasources", body).await.id();
+    let down = api.unreachable("down").await;
     let both = json!([{"data_source_id": scene.source}, {"data_source_id": down}]);
     let answer = api
         .post("/policies/preview", json!({"policy": new, "assignments": both}))

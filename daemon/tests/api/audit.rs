@@ -233,10 +233,7 @@ async fn a_data_source_that_is_down_is_named_and_the_others_are_searched() {
     let (source, _) = audited(&api, &shop, &alice).await;
     query_as(&shop, &alice, "select name from customers").await.unwrap();
     flushed(&shop).await;
-    let body = json!({"name": "down", "ds_type": "postgres", "access_mode": "open",
-                      "config": {"host": "127.0.0.1", "port": 1, "database": "x", "username": "x", "sslmode": "disable"}});
-    let down = api.post("/datasources", body).await;
-    down.expect(201);
+    let down = api.unreachable("down").await;
     let empty = unique("empty");
     execute("postgres", &format!("create database {empty}")).await;
     api.data_source(&empty).await;
@@ -253,16 +250,14 @@ async fn a_data_source_that_is_down_is_named_and_the_others_are_searched() {
     );
     assert_eq!(
         (&missing[0]["data_source_id"], &missing[0]["datasource_name"]),
-        (&json!(down.id()), &json!("down"))
+        (&json!(down), &json!("down"))
     );
     assert!(missing[0]["error"].as_str().is_some_and(|error| !error.is_empty()));
     let inactive = json!({"is_active": false});
-    api.put(&format!("/datasources/{}", down.id()), inactive)
-        .await
-        .expect(200);
+    api.put(&format!("/datasources/{}", down), inactive).await.expect(200);
     assert_eq!(api.get("/audit/queries").await.expect(200)["unavailable"], json!([]));
     let named = api
-        .get(&format!("/audit/queries?datasource_id={}", down.id()))
+        .get(&format!("/audit/queries?datasource_id={}", down))
         .await
         .expect(200);
     assert_eq!(

@@ -325,6 +325,20 @@ impl Api {
         answer.id()
     }
 
+    /// Adds a data source where nobody answers; its id.
+    pub async fn unreachable(&self, name: &str) -> String {
+        let answer = self
+            .post(
+                "/datasources",
+                json!({"name": name, "ds_type": "postgres", "access_mode": "open",
+                       "config": {"host": "127.0.0.1", "port": 1, "database": "x", "username": "x",
+                                  "sslmode": "disable"}}),
+            )
+            .await;
+        answer.expect(201);
+        answer.id()
+    }
+
     /// Syncs a data source; the state it is in then.
     pub async fn sync(&self, id: &str) -> Value {
         sync::sync(&self.store, id.parse().unwrap()).await.unwrap();

@@ -22,3 +22,20 @@ async fn the_description_is_served() {
     let answer = api.raw(Method::GET, "/api/v1/openapi.json", None, "").await.expect(200);
     assert_eq!(answer, serde_json::to_value(betweenrowsd::api::openapi()).unwrap());
 }
+
+#[tokio::test]
+async fn text_that_databases_cannot_have_is_refused() {
+    let api = Api::new().await;
+    for list in [
+        "/users",
+        "/roles",
+        "/policies",
+        "/decision-functions",
+        "/attribute-definitions",
+        "/datasources",
+    ] {
+        let refused = api.get(&format!("{list}?search=%00")).await.error(422);
+        assert!(refused.contains("NUL"), "{list}: {refused}");
+    }
+    api.get("/audit/admin?resource_type=%00").await.error(422);
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::harness::{Api, TABLES, execute, unique};
+use crate::harness::{Api, TABLES, execute, query_as, unique};
 
 const USERS: usize = 10_000;
 const SOURCES: usize = 100;
@@ -72,4 +72,38 @@ async fn a_hundred_data_sources_and_ten_thousand_users() {
     let memory = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = memory.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     println!("{peak} (with the test itself)");
+}
+
+/// How long one search in the audits of a hundred data sources takes.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes minutes"]
+async fn a_search_in_a_hundred_data_sources() {
+    let api = Api::new().await;
+    let user = unique("searched");
+    let template = unique("template");
+    execute("postgres", &format!("create role {user} login")).await;
+    execute("postgres", &format!("create database {template}")).await;
+    execute(&template, TABLES).await;
+    execute(&template, "select betweenrows.filter_rows('customers', 'id < 3')").await;
+    for _ in 0..SOURCES {
+        let name = unique("searched");
+        execute("postgres", &format!("create database {name} template {template}")).await;
+        api.data_source(&name).await;
+        for _ in 0..3 {
+            query_as(&name, &user, "select name from customers").await.unwrap();
+        }
+        query_as(&name, "postgres", "select betweenrows.audit_flush()::text")
+            .await
+            .unwrap();
+    }
+    for query in ["", "?page=2&page_size=100", "?status=denied", "?page_size=200"] {
+        let began = Instant::now();
+        let page = api.get(&format!("/audit/queries{query}")).await.expect(200);
+        let rows = page["data"].as_array().unwrap().len();
+        println!(
+            "{query:24} {rows} of {} rows in {:.2} s",
+            page["total"],
+            began.elapsed().as_secs_f64()
+        );
+    }
 }
