@@ -204,6 +204,24 @@ comment on table betweenrows.access_grants is
     'who may use the database where a grant is required: a user, a role, or everyone when neither is named';
 comment on column betweenrows.access_grants.grantee is 'what the grants that may reach a subject are looked up by';
 
+create table betweenrows.catalog_tables (
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    schema_name text collate "C" not null check (octet_length(schema_name) between 1 and 63),
+    table_name text collate "C" check (octet_length(table_name) between 1 and 63),
+    columns jsonb check (jsonb_typeof(columns) = 'array'),
+    looked_up text collate "C" not null
+        generated always as (schema_name || '.' || coalesce(table_name, '')) stored,
+    created_by text not null default session_user,
+    created_at timestamptz not null default now(),
+    unique nulls not distinct (schema_name, table_name)
+);
+create index on betweenrows.catalog_tables (looked_up);
+comment on table betweenrows.catalog_tables is
+    'what the catalog allowlist selects: all of a schema, or of a table all or some columns; in force by a setting';
+comment on column betweenrows.catalog_tables.table_name is 'null: all tables of the schema';
+comment on column betweenrows.catalog_tables.columns is 'null: all columns';
+comment on column betweenrows.catalog_tables.looked_up is 'what the entry for a table is looked up by';
+
 create table betweenrows.exempt_roles (
     id uuid primary key default pg_catalog.gen_random_uuid(),
     rolename text collate "C" not null unique check (octet_length(rolename) between 1 and 63),
@@ -237,7 +255,7 @@ create table betweenrows.settings (
     updated_at timestamptz not null default now()
 );
 comment on table betweenrows.settings is
-    'settings of this database: access_mode, require_access_grant, catalog (the allowlist), audit; absent ones are open';
+    'settings of this database: access_mode, require_access_grant, audit, and catalog, the digest of the allowlist';
 
 create table betweenrows.admin_audit (
     id bigint generated always as identity primary key,
@@ -420,7 +438,7 @@ declare
 begin
     foreach relation in array array['roles', 'role_members', 'role_parents', 'attribute_definitions',
                                     'decision_functions', 'policies', 'policy_assignments', 'access_grants',
-                                    'exempt_roles', 'trusted_objects', 'settings'] loop
+                                    'catalog_tables', 'exempt_roles', 'trusted_objects', 'settings'] loop
         execute pg_catalog.format('create trigger touch after insert or update or delete or truncate on betweenrows.%I '
             'for each statement execute function betweenrows.touch()', relation);
         execute pg_catalog.format('alter table betweenrows.%I enable always trigger touch', relation);
@@ -442,7 +460,7 @@ declare
 begin
     foreach relation in array array['users', 'roles', 'role_members', 'role_parents', 'attribute_definitions',
                                     'decision_functions', 'policies', 'policy_versions', 'policy_assignments',
-                                    'access_grants', 'exempt_roles', 'trusted_objects', 'settings', 'admin_audit', 'admin_audit_id_seq', 'query_audit_chain'] loop
+                                    'access_grants', 'catalog_tables', 'exempt_roles', 'trusted_objects', 'settings', 'admin_audit', 'admin_audit_id_seq', 'query_audit_chain'] loop
         perform pg_catalog.pg_extension_config_dump(pg_catalog.format('betweenrows.%I', relation)::regclass, '');
     end loop;
 end
@@ -798,7 +816,7 @@ grant execute on function betweenrows.whoami() to public;
 revoke all on function betweenrows.touch(), betweenrows.append_only() from betweenrows_admin;
 grant select on betweenrows.users, betweenrows.roles, betweenrows.role_members, betweenrows.role_parents,
     betweenrows.attribute_definitions, betweenrows.decision_functions, betweenrows.policies,
-    betweenrows.policy_versions, betweenrows.policy_assignments, betweenrows.access_grants,
+    betweenrows.policy_versions, betweenrows.policy_assignments, betweenrows.access_grants, betweenrows.catalog_tables,
     betweenrows.exempt_roles, betweenrows.trusted_objects, betweenrows.settings, betweenrows.admin_audit
     to betweenrows_admin;
 grant select on betweenrows.policies, betweenrows.policy_versions, betweenrows.admin_audit to betweenrows_auditor;

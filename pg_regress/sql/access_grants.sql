@@ -1,5 +1,6 @@
 -- Where an access grant is required, a subject without one can use no table, be there policies about it or not: a table
 -- without policies is easily forgotten, and so are sessions, plans and cursors that were opened before.
+\set SHOW_CONTEXT never
 CREATE ROLE grants_alice LOGIN;
 CREATE ROLE grants_bob LOGIN;
 CREATE ROLE grants_carol LOGIN;

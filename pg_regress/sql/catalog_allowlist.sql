@@ -109,7 +109,6 @@ SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text LIKE 'listed
 SELECT attname FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0;
 SELECT table_schema, table_name, column_name FROM information_schema.columns WHERE table_schema LIKE 'listed%' ORDER BY 1, 2, 3;
 \d orders
-\dt listed*.*
 
 -- What comes up later is hidden until it is selected, in a session with a plan as well.
 PREPARE p AS SELECT * FROM notes;
@@ -214,13 +213,44 @@ SELECT * FROM betweenrows.apply('{"version": 1, "catalog": {"schemas": [{"schema
 SELECT betweenrows.set_catalog('{"schemas": [{"schema": "a", "tables": [{"table": "t", "columns": ["x", "x"]}]}]}');  -- fail
 SELECT betweenrows.set_catalog('[]');  -- fail
 SELECT betweenrows.set_catalog(NULL);  -- fail
--- One that cannot be understood, as by somebody's own hands, selects nothing.
+-- What cannot be understood, as by somebody's own hands, selects nothing.
 BEGIN;
-UPDATE betweenrows.settings SET value = '{"schemas": [{"schema": "listed", "tabels": []}]}' WHERE key = 'catalog';
-SELECT finding FROM jsonb_array_elements(betweenrows.status() -> 'findings') AS finding WHERE finding ->> 'kind' = 'setting';
+UPDATE betweenrows.catalog_tables SET columns = '[1]' WHERE table_name = 'orders';
 SET LOCAL SESSION AUTHORIZATION listed_alice;
+SAVEPOINT s;
 SELECT * FROM orders;  -- fail
+ROLLBACK TO s;
+SELECT * FROM listed_ref.countries;
 ROLLBACK;
+BEGIN;
+DELETE FROM betweenrows.catalog_tables;
+SET LOCAL SESSION AUTHORIZATION listed_alice;
+SELECT * FROM listed_ref.countries;  -- fail
+ROLLBACK;
+BEGIN;
+ALTER TABLE betweenrows.catalog_tables RENAME TO gone;
+SET LOCAL SESSION AUTHORIZATION listed_alice;
+SELECT * FROM listed_ref.countries;  -- fail
+ROLLBACK;
+-- Names with dots are not mixed up.
+CREATE SCHEMA "listed.a";
+CREATE TABLE "listed.a".b (id int);
+CREATE TABLE listed."a.b" (id int);
+GRANT ALL ON SCHEMA "listed.a" TO PUBLIC;
+GRANT ALL ON "listed.a".b, listed."a.b" TO PUBLIC;
+SELECT betweenrows.set_catalog('{"schemas": [{"schema": "listed", "tables": [{"table": "a.b"}]}]}');
+SET SESSION AUTHORIZATION listed_alice;
+SELECT * FROM "listed.a".b;  -- fail
+SELECT * FROM listed."a.b";
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.set_catalog('{"schemas": [{"schema": "listed.a", "tables": [{"table": "b"}]}, {"schema": "listed", "tables": [{"table": "a.b", "columns": ["none"]}]}]}');
+SET SESSION AUTHORIZATION listed_alice;
+SELECT * FROM "listed.a".b;
+SELECT * FROM listed."a.b";  -- fail
+RESET SESSION AUTHORIZATION;
+-- A schema of which no table is selected is not selected.
+SELECT * FROM betweenrows.apply('{"version": 1, "catalog": {"schemas": [{"schema": "listed", "tables": []}, {"schema": "listed_ref"}]}}');
+SELECT * FROM betweenrows.apply('{"version": 1, "catalog": {"schemas": [{"schema": "listed", "tables": []}, {"schema": "listed_ref"}]}}');
 SELECT betweenrows.set_catalog('{"schemas": []}');
 SET SESSION AUTHORIZATION listed_alice;
 SELECT * FROM orders;  -- fail
@@ -240,5 +270,5 @@ SELECT actor, action, before, after FROM betweenrows.admin_audit WHERE object_ki
 SELECT betweenrows.drop_user('listed_alice');
 DROP OWNED BY listed_alice;
 SET client_min_messages = warning;
-DROP SCHEMA listed, listed_ref, listed_other CASCADE;
+DROP SCHEMA listed, listed_ref, listed_other, "listed.a" CASCADE;
 DROP ROLE listed_alice, listed_owner, listed_admin, listed_auditor;

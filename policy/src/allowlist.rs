@@ -23,7 +23,7 @@ pub type Tables = Option<BTreeMap<String, Columns>>;
 /// An allowlist. Without any schema nothing exists.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Allowlist {
-    /// The selected schemas with their tables.
+    /// The selected schemas with their tables, of which there are some.
     pub schemas: BTreeMap<String, Tables>,
 }
 
@@ -64,12 +64,32 @@ impl Allowlist {
         match self.schemas.get(schema) {
             None => Selection::Nothing,
             Some(None) => Selection::Everything,
-            Some(Some(tables)) => match tables.get(table) {
-                None => Selection::Nothing,
-                Some(None) => Selection::Everything,
-                Some(Some(columns)) => Selection::Columns(columns),
-            },
+            Some(Some(tables)) => Selection::of(tables.get(table)),
         }
+    }
+
+    /// What it says and `other` does not, or not so.
+    pub fn without(&self, other: &Allowlist) -> Allowlist {
+        let mut left = Allowlist::default();
+        for (schema, tables) in &self.schemas {
+            let tables = match (tables, other.schemas.get(schema)) {
+                (tables, Some(others)) if tables == others => continue,
+                (Some(tables), Some(Some(others))) => {
+                    let own = tables
+                        .iter()
+                        .filter(|(table, columns)| others.get(*table) != Some(*columns));
+                    let own: BTreeMap<String, Columns> =
+                        own.map(|(table, columns)| (table.clone(), columns.clone())).collect();
+                    if own.is_empty() {
+                        continue;
+                    }
+                    Some(own)
+                }
+                (tables, _) => tables.clone(),
+            };
+            left.schemas.insert(schema.clone(), tables);
+        }
+        left
     }
 }
 
@@ -148,7 +168,7 @@ fn entries<T>(
 pub(crate) fn read(value: &Value, path: &str, issues: &mut Issues) -> Option<Allowlist> {
     let object = Object::open(value, path, &["schemas"], issues)?;
     let schemas = object.required("schemas", issues)?;
-    let schemas = read_entries(
+    let mut schemas = read_entries(
         schemas,
         &object.path("schemas"),
         "schema",
@@ -156,6 +176,8 @@ pub(crate) fn read(value: &Value, path: &str, issues: &mut Issues) -> Option<All
         issues,
         read_tables,
     )?;
+    // To select none of its tables is not to select the schema.
+    schemas.retain(|_, tables| tables.as_ref().is_none_or(|tables: &BTreeMap<_, _>| !tables.is_empty()));
     Some(Allowlist { schemas })
 }
 

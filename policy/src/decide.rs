@@ -12,6 +12,7 @@ pub use effects::{Applied, Effect};
 
 use std::collections::BTreeSet;
 
+use crate::allowlist::Columns;
 use crate::model::{AccessMode, Definition, FilterMode, Policy, PolicyType, Target, Targets, check_targets};
 
 /// A relation, as far as policies can tell relations apart.
@@ -40,7 +41,16 @@ pub enum Selection<'a> {
     Nothing,
 }
 
-impl Selection<'_> {
+impl<'a> Selection<'a> {
+    /// What an allowlist's entry for a table selects of it; without an entry nothing.
+    pub fn of(entry: Option<&'a Columns>) -> Self {
+        match entry {
+            None => Selection::Nothing,
+            Some(None) => Selection::Everything,
+            Some(Some(columns)) => Selection::Columns(columns),
+        }
+    }
+
     /// Whether it includes a column of that name.
     pub fn includes(self, column: &str) -> bool {
         match self {

@@ -73,7 +73,7 @@ pub(crate) fn revoke(whom: Whom) -> bool {
 /// Says whether subjects need a grant; `false` when it was so already.
 pub(crate) fn require(required: bool) -> bool {
     let is_default = !required && settings::stored(settings::REQUIRE_ACCESS_GRANT).is_none();
-    !is_default && settings::store(settings::REQUIRE_ACCESS_GRANT, Some(&json!(required)))
+    !is_default && settings::store(settings::REQUIRE_ACCESS_GRANT, &json!(required))
 }
 
 /// Whether subjects need a grant. Like enforcement, this takes anything unreadable for true.

@@ -144,12 +144,13 @@ impl Subject {
     /// What took effect on one relation; with `explain` also what is hidden without a policy that says so.
     fn effects(&self, catalog: &Catalog, applicable: &[Applicable], relation: &Relation, explain: bool) -> Vec<Row> {
         let columns: Vec<&str> = relation.columns.iter().map(String::as_str).collect();
+        let selected = catalog.selected(&relation.schema, &relation.name);
         let facts = decide::Relation {
             schema: &relation.schema,
             name: &relation.name,
             ancestors: &relation.ancestors,
             columns: &columns,
-            selection: catalog.selection(&relation.schema, &relation.name),
+            selection: Selection::of(selected.as_ref()),
         };
         let decision = decide::decide(catalog.access_mode, applicable, &facts);
         let mut rows = Vec::new();

@@ -47,9 +47,10 @@ fn catalog_digest() -> String {
 }
 
 /// The tables that decisions depend on.
-const MANAGED: [&str; 12] = [
+const MANAGED: [&str; 13] = [
     "access_grants",
     "attribute_definitions",
+    "catalog_tables",
     "decision_functions",
     "exempt_roles",
     "policies",

@@ -61,19 +61,31 @@ fn exempt_role(role: Option<&str>, exempt: Option<bool>) {
 /// Stores the access mode; `false` when it was that already.
 pub(crate) fn store_access_mode(mode: AccessMode) -> bool {
     let is_default = mode == AccessMode::default() && stored_access_mode().is_none();
-    !is_default && store(ACCESS_MODE, Some(&json!(mode.as_str())))
+    !is_default && store(ACCESS_MODE, &json!(mode.as_str()))
 }
 
-/// Stores a setting, or removes it; `false` when nothing changes.
-pub(crate) fn store(key: &str, after: Option<&Value>) -> bool {
-    let before = sql::row(
-        "select s.value from betweenrows.settings s where s.key = $1 for update",
-        &[key.into()],
-    );
-    if before.as_ref() == after {
+/// Stores a setting; `false` when it was that already.
+pub(crate) fn store(key: &str, after: &Value) -> bool {
+    let before = lock(key);
+    if before.as_ref() == Some(after) {
         return false;
     }
-    match after {
+    write(key, Some(after));
+    audit::record("alter", key, key, &before.unwrap_or_default(), after);
+    true
+}
+
+/// A setting as it is stored, locked against other changes.
+pub(crate) fn lock(key: &str) -> Option<Value> {
+    sql::row(
+        "select s.value from betweenrows.settings s where s.key = $1 for update",
+        &[key.into()],
+    )
+}
+
+/// Stores a setting, or removes it; the caller sees to the record.
+pub(crate) fn write(key: &str, value: Option<&Value>) {
+    match value {
         Some(value) => sql::run(
             "insert into betweenrows.settings as s (key, value) values ($1, $2)
              on conflict (key) do update set value = excluded.value, updated_by = session_user, updated_at = now()",
@@ -81,9 +93,6 @@ pub(crate) fn store(key: &str, after: Option<&Value>) -> bool {
         ),
         None => sql::run("delete from betweenrows.settings s where s.key = $1", &[key.into()]),
     }
-    let after = after.cloned().unwrap_or_default();
-    audit::record("alter", key, key, &before.unwrap_or_default(), &after);
-    true
 }
 
 /// The access mode in force; open when none is stored.

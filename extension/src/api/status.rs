@@ -6,13 +6,12 @@ use std::collections::HashMap;
 
 use pgrx::pg_sys::Oid;
 use pgrx::{JsonB, prelude::*};
-use policy::allowlist::Allowlist;
 use policy::decide::Relation;
 use policy::model::{Definition, Policy, PolicyType, Targets, check_targets};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{access, relations, settings, sql};
+use super::{access, allowlist, relations, settings, sql};
 use crate::catalog::{self, Catalog};
 use crate::expression::validate;
 use crate::guard::trust;
@@ -36,7 +35,7 @@ fn status() -> JsonB {
                 views(&catalog, &mut findings);
                 attached_functions(&catalog, &mut findings);
                 trusted_objects(&catalog, &mut findings);
-                selected(&catalog, &mut findings);
+                selected(&mut findings);
             }
         }
     }
@@ -105,12 +104,6 @@ fn stored_settings(findings: &mut Findings) {
             settings::REQUIRE_ACCESS_GRANT,
             "it is neither true nor false; it counts as true",
         );
-    }
-    if let Some(value) = settings::stored(settings::CATALOG)
-        && let Err(issues) = Allowlist::parse(&value)
-    {
-        let problem = format!("{}; nothing exists for subjects", issues[0]);
-        findings.error("setting", settings::CATALOG, problem);
     }
     let granted = || sql::look("select to_jsonb(1) from betweenrows.access_grants limit 1", &[]);
     if access::is_required() && granted().is_empty() {
@@ -271,8 +264,8 @@ fn attribute_values(catalog: &Catalog, findings: &mut Findings) {
 }
 
 /// Names that the catalog allowlist selects and nothing has. They are selected when something gets them.
-fn selected(catalog: &Catalog, findings: &mut Findings) {
-    let Some(allowlist) = &catalog.allowlist else { return };
+fn selected(findings: &mut Findings) {
+    let Some(allowlist) = allowlist::current() else { return };
     let relations = relations::all();
     let mut found: HashMap<&str, HashMap<&str, &[String]>> = HashMap::new();
     for relation in &relations {

@@ -155,12 +155,13 @@ impl Governance {
         let has_children = relation::has_children(relid);
         let mut related = relation::ancestors(relid);
         let ancestors: Vec<(String, String)> = related.iter().filter_map(|parent| pg::relation_name(*parent)).collect();
+        let selected = session.catalog.selected(&schema, &name);
         let mut target = Relation {
             schema: &schema,
             name: &name,
             ancestors: &ancestors,
             columns: &[],
-            selection: session.catalog.selection(&schema, &name),
+            selection: Selection::of(selected.as_ref()),
         };
         let applicable = session.subject.applicable(&session.catalog, &session.firing);
         // Columns do not matter where no policy is about the relation or its kin: a database has many such tables, and all

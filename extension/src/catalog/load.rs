@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pgrx::pg_sys::{self, Oid};
-use policy::allowlist::Allowlist;
+use policy::allowlist::Columns;
 use policy::attribute;
 use policy::function::{DecisionFunction, EvaluateContext, LogLevel, OnError};
 use policy::model::{self, AccessMode, Assignment, Definition, Policy, PolicyType, Scope, Targets};
@@ -39,10 +39,7 @@ pub(super) fn catalog(namespace: Oid) -> Result<Catalog, String> {
                 };
             }
             "require_access_grant" => requires_grant = row.json("value")? != Some(Value::Bool(false)),
-            "catalog" => {
-                let stored = row.json("value")?.and_then(|value| Allowlist::parse(&value).ok());
-                allowlist = Some(stored.unwrap_or_default());
-            }
+            "catalog" => allowlist = Some(row.text("value")?.to_owned()),
             // Without the exceptions what the setting says is recorded, which is everything by default.
             "audit" => audit = row.json("value")?.and_then(|value| serde_json::from_value(value).ok()),
             _ => {}
@@ -236,6 +233,25 @@ fn attribute_definition(row: &scan::Row) -> Result<attribute::Definition, String
         required: row.bool("required")?,
         description: row.get("description")?.map(str::to_owned),
     })
+}
+
+/// The allowlist's entry for a table: the one for the table, or for all of its schema.
+///
+/// # Errors
+/// When the table is missing or damaged.
+pub(super) fn selected(namespace: Oid, schema: &str, table: &str) -> Result<Option<Columns>, String> {
+    for table in [Some(table), None] {
+        let looked_up = format!("{schema}.{}", table.unwrap_or_default());
+        let key = ("looked_up", "catalog_tables_looked_up_idx", scan::Key::Text(&looked_up));
+        for row in scan::read(namespace, "catalog_tables", Some(key))? {
+            // With dots in names, another table can have the same key.
+            if row.text("schema_name")? == schema && row.get("table_name")? == table {
+                let names = |columns| serde_json::from_value(columns).map_err(|_| "columns are no names".to_owned());
+                return Ok(Some(row.json("columns")?.map(names).transpose()?));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The access grants that may reach a subject: those to the user, to one of the roles and to everyone.

@@ -35,9 +35,8 @@ use std::rc::Rc;
 
 use pgrx::pg_sys::{self, Oid};
 use policy::access::{Standing, standing};
-use policy::allowlist::Allowlist;
+use policy::allowlist::Columns;
 use policy::attribute;
-use policy::decide::Selection;
 use policy::model::{AccessMode, Assignment, Id, Policy, PolicyType};
 use policy::roles::RoleGraph;
 
@@ -57,8 +56,9 @@ pub(crate) struct Catalog {
     pub(crate) access_mode: AccessMode,
     /// Whether subjects need an access grant. Who has one is asked when the subject is known.
     pub(crate) requires_grant: bool,
-    /// What exists for subjects, where not everything may.
-    pub(crate) allowlist: Option<Allowlist>,
+    /// A digest of the allowlist of what exists for subjects, where there is one. What it says of a table is looked up when
+    /// the table is judged: most sessions use few of very many.
+    pub(crate) allowlist: Option<String>,
     /// All policies, ordered by name.
     pub(crate) policies: Vec<Policy>,
     /// All assignments.
@@ -100,11 +100,12 @@ impl Catalog {
         Ok(standing(is_active, grants.as_deref(), user, roles))
     }
 
-    /// What exists of a relation for subjects, as far as policies have no say.
-    pub(crate) fn selection(&self, schema: &str, name: &str) -> Selection<'_> {
+    /// The allowlist's entry for a relation: one for all of it where there is no allowlist, none where it is not selected or
+    /// that cannot be understood.
+    pub(crate) fn selected(&self, schema: &str, name: &str) -> Option<Columns> {
         match &self.allowlist {
-            None => Selection::Everything,
-            Some(allowlist) => allowlist.selection(schema, name),
+            None => Some(None),
+            Some(_) => load::selected(self.namespace, schema, name).unwrap_or(None),
         }
     }
 }

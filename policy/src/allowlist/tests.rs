@@ -25,6 +25,7 @@ fn only_what_is_named_is_selected() {
     assert_eq!(allowlist.selection("public", "other"), Selection::Nothing);
     assert_eq!(allowlist.selection("ref", "anything"), Selection::Everything);
     assert_eq!(allowlist.selection("none", "notes"), Selection::Nothing);
+    assert!(!allowlist.schemas.contains_key("none"));
     assert_eq!(allowlist.selection("other", "notes"), Selection::Nothing);
     let selection = allowlist.selection("public", "orders");
     assert!(selection.includes("id") && !selection.includes("ssn") && !selection.includes("ID"));
@@ -111,4 +112,21 @@ fn differences_name_tables_where_both_list_them() {
         ]
     );
     assert_eq!(after.differences(&after), []);
+    assert_eq!(
+        after.without(&before).to_json(),
+        json!({"schemas": [
+            {"schema": "a", "tables": [{"table": "new"}, {"table": "t", "columns": ["x", "z"]}]},
+            {"schema": "narrowed", "tables": [{"table": "t"}, {"table": "u", "columns": ["x"]}]},
+            {"schema": "new"},
+        ]})
+    );
+    assert_eq!(
+        before.without(&after).to_json(),
+        json!({"schemas": [
+            {"schema": "a", "tables": [{"table": "gone"}, {"table": "t", "columns": ["x", "y"]}]},
+            {"schema": "gone"},
+            {"schema": "narrowed"},
+        ]})
+    );
+    assert_eq!(after.without(&after), Allowlist::default());
 }

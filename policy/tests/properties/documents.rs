@@ -168,7 +168,7 @@ fn access() -> impl Strategy<Value = Vec<Assignee>> {
 
 fn allowlist() -> impl Strategy<Value = Allowlist> {
     let columns = btree_set(name(), 0..3);
-    let tables = btree_map(name(), option::of(columns), 0..3);
+    let tables = btree_map(name(), option::of(columns), 1..3);
     btree_map(name(), option::of(tables), 0..3).prop_map(|schemas| Allowlist { schemas })
 }
 
