@@ -184,6 +184,17 @@ DO $$BEGIN
     END LOOP;
 END$$;
 SELECT pg_read_file('betweenrows_audit/' || current_database() || '_query_audit_20010101.csv');
+-- The same day again, as after the clock was set back: no export takes another one's place.
+CREATE TABLE betweenrows.query_audit_20010101 PARTITION OF betweenrows.query_audit
+    FOR VALUES FROM ('2001-01-01 00:00+00') TO ('2001-01-02 00:00+00');
+SELECT pg_reload_conf();
+DO $$BEGIN
+    WHILE to_regclass('betweenrows.query_audit_20010101') IS NOT NULL LOOP
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+END$$;
+SELECT name, (pg_stat_file('betweenrows_audit/' || name)).size > 400 AS has_a_row
+    FROM pg_ls_dir('betweenrows_audit') name WHERE name LIKE current_database() || '%' ORDER BY name;
 ALTER SYSTEM RESET betweenrows.audit_retention;
 ALTER SYSTEM RESET betweenrows.audit_export_directory;
 ALTER SYSTEM RESET betweenrows.audit_export_format;
