@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use super::event::{Finish, Start, Status, Touch};
 use super::settings::{self, Level, Overflow};
 use super::spool::frame::Kind;
-use super::spool::{self, Described, Failure};
+use super::spool::{self, Described, Event, Failure};
 use super::top::{self, Numbered, Owner};
 use super::who;
 use crate::pg::leaf;
@@ -173,10 +173,9 @@ fn add(number: u64, plan: Plan, statement: Option<&Numbered>, forced: bool) -> R
         plan: plan.number,
         statement: statement.map(|statement| statement.0),
     };
-    let body = serde_json::to_vec(&touch).unwrap_or_default();
     let mut descriptions: Vec<Described> = vec![(plan.number, plan.json)];
     descriptions.extend(statement.map(|statement| (statement.0, &*statement.1)));
-    spool::append(&descriptions, &[(Kind::Touch, number, &body)], forced)
+    spool::append(&descriptions, &[(Kind::Touch, number, touch.encode())], forced)
 }
 
 /// The values of parameters, where these are recorded.
@@ -389,36 +388,29 @@ impl Open {
 
     /// Writes what is not written yet: the beginning, and the end if there is one.
     fn write(&mut self, plan: Option<Plan>, end: Option<(Kind, &Finish)>, forced: bool) -> Result<(), Failure> {
-        let mut descriptions: Vec<Described> = Vec::with_capacity(4);
-        let mut bodies: Vec<(Kind, Vec<u8>)> = Vec::with_capacity(3);
+        let mut descriptions: Vec<Described> = Vec::new();
+        let mut frames: Vec<Event> = Vec::with_capacity(2);
         if !self.written {
             descriptions.push((self.session.0, &self.session.1));
             descriptions.push((self.statement.0, &self.statement.1));
             let held = self.held.iter().map(|(number, json)| (*number, json.as_slice()));
             for (number, json) in held.chain(plan.map(|plan| (plan.number, plan.json))) {
                 descriptions.push((number, json));
-                if bodies.is_empty() {
+                if frames.is_empty() {
                     self.start.plan = number;
-                    bodies.push((Kind::Start, serde_json::to_vec(&self.start).unwrap_or_default()));
+                    frames.push((Kind::Start, self.number, self.start.encode()));
                 } else {
-                    bodies.push((
-                        Kind::Touch,
-                        serde_json::to_vec(&Touch {
-                            plan: number,
-                            statement: None,
-                        })
-                        .unwrap_or_default(),
-                    ));
+                    let touch = Touch {
+                        plan: number,
+                        statement: None,
+                    };
+                    frames.push((Kind::Touch, self.number, touch.encode()));
                 }
             }
         }
         if let Some((kind, end)) = end {
-            bodies.push((kind, serde_json::to_vec(end).unwrap_or_default()));
+            frames.push((kind, self.number, end.encode()));
         }
-        let frames: Vec<(Kind, u64, &[u8])> = bodies
-            .iter()
-            .map(|(kind, body)| (*kind, self.number, body.as_slice()))
-            .collect();
         spool::append(&descriptions, &frames, forced)?;
         self.written = true;
         self.held.clear();

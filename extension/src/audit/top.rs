@@ -1,7 +1,7 @@
 //! The client's statement that is running, as far as hooks have seen it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
@@ -65,7 +65,7 @@ const DESCRIPTIONS: usize = 256;
 thread_local! {
     static TOP: Cell<Top> = const { Cell::new(NOTHING) };
     /// By the plan that the statement came to first.
-    static KNOWN: RefCell<HashMap<u64, Described>> = RefCell::default();
+    static KNOWN: RefCell<BTreeMap<u64, Described>> = RefCell::default();
 }
 
 /// The client's statement.

@@ -6,7 +6,7 @@
 /// The size of a file's header.
 pub(crate) const HEADER: usize = 64;
 
-const MAGIC: [u8; 8] = *b"BRAUDIT1";
+const MAGIC: [u8; 8] = *b"BRAUDIT2";
 /// Length and checksum.
 const PREFIX: usize = 8;
 /// Kind, session and number.
@@ -103,7 +103,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) session: u64,
     /// The number of the description or the event, unique in its session.
     pub(crate) number: u64,
-    /// JSON.
+    /// What `event` makes of it.
     pub(crate) body: &'a [u8],
 }
 

@@ -6,17 +6,20 @@
 
 pub(crate) mod directory;
 pub(crate) mod frame;
+mod mapped;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use pgrx::pg_sys;
 
 use self::directory::Name;
 use self::frame::{Frame, HEADER, Header, Kind};
+use self::mapped::Mapped;
 use super::{settings, shared};
 
 /// The usual size of a file.
@@ -38,9 +41,13 @@ pub(crate) enum Failure {
 struct Writer {
     name: Option<Name>,
     file: Option<File>,
+    /// The same in memory, where the file system allows for that.
+    mapped: Option<Mapped>,
     /// The descriptions of this process that are in the file.
-    described: HashSet<u64>,
+    described: BTreeSet<u64>,
+    /// What is being written, and the descriptions in it.
     buffer: Vec<u8>,
+    describing: Vec<u64>,
 }
 
 thread_local! {
@@ -50,9 +57,12 @@ thread_local! {
 /// A description, with its number in this session.
 pub(crate) type Described<'a> = (u64, &'a [u8]);
 
+/// A frame of an event: its kind, the event's number in this session, and the body.
+pub(crate) type Event = (Kind, u64, Vec<u8>);
+
 /// Appends frames, preceded by the descriptions that they refer to where the file does not have these yet. `forced` writes
 /// what ends a statement also into a spool that is full: it is not much, and there is nobody left to refuse.
-pub(crate) fn append(descriptions: &[Described], frames: &[(Kind, u64, &[u8])], forced: bool) -> Result<(), Failure> {
+pub(crate) fn append(descriptions: &[Described], frames: &[Event], forced: bool) -> Result<(), Failure> {
     let (index, place) = shared::mine().ok_or(Failure::NoPlace)?;
     WRITER.with_borrow_mut(|writer| {
         let held = shared::lock(index);
@@ -71,16 +81,16 @@ pub(crate) fn append(descriptions: &[Described], frames: &[(Kind, u64, &[u8])], 
         }
         let tail = place.tail.load(Relaxed);
         let length = writer.buffer.len() as u64;
-        let file = writer.file.as_ref().ok_or(Failure::System(libc::EBADF))?;
-        file.write_all_at(&writer.buffer, tail).map_err(system)?;
-        place.tail.store(tail + length, Relaxed);
+        writer.write_at(tail).map_err(system)?;
+        // Whoever reads up to there sees what was stored.
+        place.tail.store(tail + length, Release);
         place.written.fetch_add(length, Relaxed);
         place.last_write.store(coarse_time(), Relaxed);
         drop(held);
         if settings::DURABLE.get() {
-            file.sync_data().map_err(system)?;
+            writer.file().and_then(File::sync_data).map_err(system)?;
         }
-        writer.described.extend(descriptions.iter().map(|(number, _)| *number));
+        writer.described.extend(writer.describing.drain(..));
         if place.worker.load(Relaxed) == 0 && !place.woken.swap(true, Relaxed) {
             shared::wake_launcher();
         }
@@ -96,7 +106,7 @@ fn coarse_time() -> i64 {
     time.tv_sec * 1_000_000 + time.tv_nsec / 1000
 }
 
-fn system(error: std::io::Error) -> Failure {
+fn system(error: io::Error) -> Failure {
     Failure::System(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -109,14 +119,12 @@ impl Writer {
             segment,
         });
         if name != self.name {
-            self.described.clear();
-            self.file = None;
-            self.name = None;
+            self.leave();
             if let Some(name) = name {
                 match directory::open(name, place.database.load(Relaxed)) {
-                    Ok(file) => (self.file, self.name) = (Some(file), Some(name)),
+                    Ok(file) => self.enter(name, file, place.size.load(Relaxed)),
                     // Somebody removed it: the next one begins.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => place.close_file(),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => place.close_file(),
                     Err(error) => return Err(system(error)),
                 }
             }
@@ -124,28 +132,56 @@ impl Writer {
         Ok(())
     }
 
+    fn leave(&mut self) {
+        self.described.clear();
+        self.name = None;
+        self.file = None;
+        self.mapped = None;
+    }
+
+    fn enter(&mut self, name: Name, file: File, size: u64) {
+        self.name = Some(name);
+        self.mapped = Mapped::new(&file, size);
+        self.file = Some(file);
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or(io::Error::from_raw_os_error(libc::EBADF))
+    }
+
+    /// Writes what was encoded to the current file.
+    fn write_at(&self, tail: u64) -> io::Result<()> {
+        match &self.mapped {
+            Some(mapped) if mapped.write(&self.buffer, tail) => Ok(()),
+            _ => self.file()?.write_all_at(&self.buffer, tail),
+        }
+    }
+
     /// Encodes what is to be written to the current file.
-    fn fill(&mut self, descriptions: &[Described], frames: &[(Kind, u64, &[u8])]) {
+    fn fill(&mut self, descriptions: &[Described], frames: &[Event]) {
         let session = shared::session();
         self.buffer.clear();
-        let described = |(number, _): &&Described| !self.described.contains(number);
-        for (number, body) in descriptions.iter().filter(described) {
+        self.describing.clear();
+        for &(number, body) in descriptions {
+            if !self.described.contains(&number) {
+                self.describing.push(number);
+                let frame = Frame {
+                    kind: Kind::Description,
+                    session,
+                    number,
+                    body,
+                };
+                frame.encode(&mut self.buffer);
+            }
+        }
+        for (kind, number, body) in frames {
             let frame = Frame {
-                kind: Kind::Description,
+                kind: *kind,
                 session,
                 number: *number,
                 body,
             };
             frame.encode(&mut self.buffer);
-        }
-        for &(kind, number, body) in frames {
-            Frame {
-                kind,
-                session,
-                number,
-                body,
-            }
-            .encode(&mut self.buffer);
         }
     }
 
@@ -154,9 +190,9 @@ impl Writer {
         &mut self,
         place: &shared::Place,
         descriptions: &[Described],
-        frames: &[(Kind, u64, &[u8])],
+        frames: &[Event],
     ) -> Result<(), Failure> {
-        self.described.clear();
+        self.leave();
         self.fill(descriptions, frames);
         let database = place.database.load(Relaxed);
         let name = Name {
@@ -169,8 +205,7 @@ impl Writer {
         place.size.store(size, Relaxed);
         place.tail.store(HEADER as u64, Relaxed);
         place.segment.store(name.segment, Relaxed);
-        self.file = Some(file);
-        self.name = Some(name);
+        self.enter(name, file, size);
         Ok(())
     }
 }

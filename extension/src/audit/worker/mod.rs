@@ -7,6 +7,7 @@
 //! Neither handles errors: a worker that fails ends with its error in the log and nothing half done, and is started again,
 //! less and less often.
 
+mod insert;
 mod reader;
 mod retention;
 pub(crate) mod row;

@@ -4,12 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use pgrx::pg_sys;
 
-use super::row::{Key, Row};
-use crate::audit::event::{Description, Finish, Start, Touch};
+use super::row::{About, Key, Row};
+use crate::audit::event::{
+    Description, Finish, PlanDescription, SessionDescription, Start, StatementDescription, Touch,
+};
 use crate::audit::shared::{self, Place};
 use crate::audit::spool::directory::{self, Name};
 use crate::audit::spool::frame::{self, Found, Frame, HEADER, Header, Kind};
@@ -57,7 +60,16 @@ struct Open {
     bytes: Vec<u8>,
     at: usize,
     damaged: bool,
+    described: Described,
+}
+
+/// The descriptions in a file.
+#[derive(Default)]
+struct Described {
+    /// By the number of the session and their own.
     descriptions: HashMap<(u64, u64), Description>,
+    /// What events are about that begin with the same session, statement and plan.
+    abouts: HashMap<[u64; 4], Rc<About>>,
 }
 
 /// The spool of one database, as far as it has been read.
@@ -170,7 +182,7 @@ impl Reader {
             }
             match frame::read(&open.bytes[..end], open.at) {
                 Found::Frame(frame, next) => {
-                    take(name.epoch, &mut self.waiting, &mut open.descriptions, frame, batch);
+                    take(name.epoch, &mut self.waiting, &mut open.described, frame, batch);
                     open.at = next;
                 }
                 Found::End => {
@@ -232,7 +244,7 @@ impl Reader {
             bytes: Vec::new(),
             at: HEADER,
             damaged: false,
-            descriptions: HashMap::new(),
+            described: Described::default(),
         };
         open.load(Some(from))?;
         // What was moved already may have descriptions that the rest refers to.
@@ -240,7 +252,7 @@ impl Reader {
             match frame::read(&open.bytes, open.at) {
                 Found::Frame(frame, next) => {
                     if frame.kind == Kind::Description {
-                        describe(&mut open.descriptions, frame);
+                        open.described.take(frame);
                     }
                     open.at = next;
                 }
@@ -317,20 +329,52 @@ impl Open {
     }
 }
 
-fn describe(descriptions: &mut HashMap<(u64, u64), Description>, frame: Frame) {
-    if let Ok(description) = serde_json::from_slice(frame.body) {
-        descriptions.insert((frame.session, frame.number), description);
+impl Described {
+    fn take(&mut self, frame: Frame) {
+        if let Ok(description) = serde_json::from_slice(frame.body) {
+            self.descriptions.insert((frame.session, frame.number), description);
+        }
+    }
+
+    fn session(&self, session: u64, number: u64) -> Option<&SessionDescription> {
+        match self.descriptions.get(&(session, number))? {
+            Description::Session(of) => Some(of),
+            _ => None,
+        }
+    }
+
+    fn statement(&self, session: u64, number: u64) -> Option<&StatementDescription> {
+        match self.descriptions.get(&(session, number))? {
+            Description::Statement(statement) => Some(statement),
+            _ => None,
+        }
+    }
+
+    fn plan(&self, session: u64, number: u64) -> Option<&PlanDescription> {
+        match self.descriptions.get(&(session, number))? {
+            Description::Plan(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// What an event of this session is about that begins so.
+    fn about(&mut self, session: u64, start: &Start) -> Option<Rc<About>> {
+        let key = [session, start.session, start.statement, start.plan];
+        if let Some(known) = self.abouts.get(&key) {
+            return Some(known.clone());
+        }
+        let about = Rc::new(About::new(
+            self.session(session, start.session)?,
+            self.statement(session, start.statement)?,
+            self.plan(session, start.plan)?,
+        ));
+        self.abouts.insert(key, about.clone());
+        Some(about)
     }
 }
 
 /// Takes one frame in.
-fn take(
-    epoch: i64,
-    waiting: &mut HashMap<Key, Waiting>,
-    descriptions: &mut HashMap<(u64, u64), Description>,
-    frame: Frame,
-    batch: &mut Batch,
-) {
+fn take(epoch: i64, waiting: &mut HashMap<Key, Waiting>, described: &mut Described, frame: Frame, batch: &mut Batch) {
     let key = Key {
         epoch,
         session: frame.session,
@@ -338,32 +382,26 @@ fn take(
     };
     let taken = match frame.kind {
         Kind::Description => {
-            describe(descriptions, frame);
+            described.take(frame);
             Some(())
         }
-        Kind::Start => begin(key, waiting, descriptions, frame.body),
-        Kind::Touch => serde_json::from_slice(frame.body).ok().and_then(|touch: Touch| {
+        Kind::Start => begin(key, waiting, described, frame.body),
+        Kind::Touch => Touch::decode(frame.body).and_then(|touch| {
             let found = waiting.get_mut(&key)?;
-            let Description::Plan(plan) = descriptions.get(&(key.session, touch.plan))? else {
-                return None;
-            };
-            found.row.add(plan);
+            found.row.add(described.plan(key.session, touch.plan)?);
             found.changed = true;
             if let Some(number) = touch.statement {
-                let Description::Statement(statement) = descriptions.get(&(key.session, number))? else {
-                    return None;
-                };
-                found.row.redescribe(statement);
+                found.row.redescribe(described.statement(key.session, number)?);
             }
             Some(())
         }),
-        Kind::Refusal => serde_json::from_slice(frame.body).ok().and_then(|refusal: Finish| {
+        Kind::Refusal => Finish::decode(frame.body).and_then(|refusal| {
             let found = waiting.get_mut(&key)?;
             found.row.refuse(refusal);
             found.changed = true;
             Some(())
         }),
-        Kind::Finish => serde_json::from_slice(frame.body).ok().and_then(|finish: Finish| {
+        Kind::Finish => Finish::decode(frame.body).and_then(|finish| {
             let mut found = waiting.remove(&key)?;
             found.row.end(finish);
             if found.stored {
@@ -382,25 +420,14 @@ fn take(
     }
 }
 
-fn begin(
-    key: Key,
-    waiting: &mut HashMap<Key, Waiting>,
-    descriptions: &HashMap<(u64, u64), Description>,
-    body: &[u8],
-) -> Option<()> {
+fn begin(key: Key, waiting: &mut HashMap<Key, Waiting>, described: &mut Described, body: &[u8]) -> Option<()> {
     if waiting.contains_key(&key) {
         // Read before: a base backup may have the file and not that it was read.
         return Some(());
     }
-    let start: Start = serde_json::from_slice(body).ok()?;
-    let find = |number: u64| descriptions.get(&(key.session, number));
-    let (Description::Session(session), Description::Statement(statement), Description::Plan(plan)) =
-        (find(start.session)?, find(start.statement)?, find(start.plan)?)
-    else {
-        return None;
-    };
-    let mut row = Row::begin(key, start, session, statement);
-    row.add(plan);
+    let start = Start::decode(body)?;
+    let about = described.about(key.session, &start)?;
+    let row = Row::begin(key, start, about);
     let event = Waiting {
         row,
         stored: false,

@@ -1,5 +1,7 @@
 //! A row of `query_audit`, as it is put together from an event's frames.
 
+use std::rc::Rc;
+
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -49,15 +51,14 @@ impl Key {
 
 /// Hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
-/// A row. Times are microseconds since 1970, the names are those of the columns.
+/// What descriptions tell of an event: the same for all executions of a prepared statement.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub(crate) struct Row {
-    pub(crate) id: String,
-    pub(crate) started_at: i64,
-    pub(crate) finished_at: Option<i64>,
+pub(crate) struct About {
     pub(crate) user_id: Option<String>,
     pub(crate) username: String,
     pub(crate) login_role: String,
@@ -74,6 +75,18 @@ pub(crate) struct Row {
     pub(crate) policies_applied: Vec<Applied>,
     #[serde(default)]
     pub(crate) decisions: Vec<Value>,
+    pub(crate) backend_start: i64,
+    /// Whether literals are left out of its texts. No column.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) redacted: bool,
+}
+
+/// A row. Times are microseconds since 1970, the names are those of the columns.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: String,
+    pub(crate) started_at: i64,
+    pub(crate) finished_at: Option<i64>,
     pub(crate) status: Status,
     pub(crate) sqlstate: Option<String>,
     pub(crate) error_message: Option<String>,
@@ -81,23 +94,36 @@ pub(crate) struct Row {
     pub(crate) planning_ms: Option<f64>,
     pub(crate) execution_ms: Option<f64>,
     pub(crate) parameters: Option<Value>,
-    pub(crate) backend_start: i64,
-    /// Whether literals are left out of its texts. No column.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) redacted: bool,
+    /// Shared by the rows that it is the same for.
+    #[serde(flatten, with = "shared")]
+    pub(crate) about: Rc<About>,
 }
 
-impl Row {
-    /// The row of an event that has begun.
-    pub(crate) fn begin(key: Key, start: Start, session: &SessionDescription, statement: &StatementDescription) -> Row {
-        Row {
-            id: key.id(start.at),
-            started_at: start.at,
-            finished_at: None,
-            user_id: None,
-            username: String::new(),
+/// What is shared by rows stands in each of them.
+mod shared {
+    use std::rc::Rc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::About;
+
+    pub(super) fn serialize<S: Serializer>(about: &Rc<About>, serializer: S) -> Result<S::Ok, S::Error> {
+        About::serialize(about, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rc<About>, D::Error> {
+        About::deserialize(deserializer).map(Rc::new)
+    }
+}
+
+impl About {
+    /// What is known of an event that has begun with this plan.
+    pub(crate) fn new(session: &SessionDescription, statement: &StatementDescription, plan: &PlanDescription) -> About {
+        let mut about = About {
+            user_id: plan.user_id.clone(),
+            username: plan.username.clone(),
             login_role: session.login_role.clone(),
-            roles: Vec::new(),
+            roles: plan.roles.clone(),
             database: session.database.clone(),
             application_name: session.application_name.clone(),
             client_addr: session.client_addr.clone(),
@@ -109,32 +135,14 @@ impl Row {
             relations: Vec::new(),
             policies_applied: Vec::new(),
             decisions: Vec::new(),
-            status: Status::Started,
-            sqlstate: None,
-            error_message: None,
-            row_count: None,
-            planning_ms: start.planning,
-            execution_ms: None,
-            parameters: start.parameters,
             backend_start: session.backend_start,
             redacted: statement.redacted,
-        }
+        };
+        about.add(plan);
+        about
     }
 
-    /// The statement has come to something for whose sake literals are left out of its texts.
-    pub(crate) fn redescribe(&mut self, statement: &StatementDescription) {
-        self.original_query.clone_from(&statement.query);
-        self.redacted = true;
-        self.rewritten_query = self.rewritten_query.take().map(|text| text::redact(&text));
-    }
-
-    /// Adds what a plan is about.
-    pub(crate) fn add(&mut self, plan: &PlanDescription) {
-        if self.username.is_empty() {
-            self.user_id.clone_from(&plan.user_id);
-            self.username.clone_from(&plan.username);
-            self.roles.clone_from(&plan.roles);
-        }
+    fn add(&mut self, plan: &PlanDescription) {
         let redacted = plan.rewritten.as_deref().filter(|_| self.redacted).map(text::redact);
         if let Some(text) = redacted.as_ref().or(plan.rewritten.as_ref()) {
             match &mut self.rewritten_query {
@@ -171,6 +179,38 @@ impl Row {
                 self.decisions.push(decision.clone());
             }
         }
+    }
+}
+
+impl Row {
+    /// The row of an event that has begun.
+    pub(crate) fn begin(key: Key, start: Start, about: Rc<About>) -> Row {
+        Row {
+            id: key.id(start.at),
+            started_at: start.at,
+            finished_at: None,
+            status: Status::Started,
+            sqlstate: None,
+            error_message: None,
+            row_count: None,
+            planning_ms: start.planning,
+            execution_ms: None,
+            parameters: start.parameters,
+            about,
+        }
+    }
+
+    /// Adds what a further plan is about.
+    pub(crate) fn add(&mut self, plan: &PlanDescription) {
+        Rc::make_mut(&mut self.about).add(plan);
+    }
+
+    /// The statement has come to something for whose sake literals are left out of its texts.
+    pub(crate) fn redescribe(&mut self, statement: &StatementDescription) {
+        let about = Rc::make_mut(&mut self.about);
+        about.original_query.clone_from(&statement.query);
+        about.redacted = true;
+        about.rewritten_query = about.rewritten_query.take().map(|text| text::redact(&text));
     }
 
     /// Adds that a policy refused it, or a part of it. How it ends is not known yet.

@@ -4,13 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiClient;
 use serde_json::Value;
 
 use super::reader::{Batch, Reader};
 use super::row::{self, Key, Row};
-use super::{WorkerResult, retention};
+use super::{WorkerResult, insert, retention};
 use crate::audit::settings;
 use crate::audit::shared;
 use crate::audit::spool::directory::Name;
@@ -70,7 +69,8 @@ pub(super) fn store(client: &mut SpiClient, reader: &mut Reader, batch: &Batch) 
     }
     for (day, rows) in &days {
         retention::ensure_partition(client, *day)?;
-        insert(client, *day, rows)?;
+        let links = chain(client, *day, rows)?;
+        insert::rows(client, rows, &links)?;
     }
     let mut gone: BTreeSet<Key> = batch.unstore.iter().copied().collect();
     let mut kept: Vec<(Key, Value)> = Vec::new();
@@ -159,88 +159,6 @@ fn running(client: &mut SpiClient, gone: &[Key], kept: Vec<(Key, Value)>) -> Wor
         )?;
     }
     Ok(())
-}
-
-const INSERT: &str = "
-    insert into betweenrows.query_audit
-        (id, started_at, finished_at, user_id, username, login_role, roles, database, application_name, client_addr,
-         backend_pid, query_id, statement_kind, original_query, rewritten_query, relations, policies_applied,
-         decisions, status, sqlstate, error_message, row_count, planning_ms, execution_ms, parameters, backend_start, chain_position, chain_hash)
-    select a::uuid, timestamptz 'epoch' + b * interval '1 microsecond', timestamptz 'epoch' + c * interval '1 microsecond',
-           d::uuid, e, f, g::text[], h, i, j::inet, k, l, m, n, o, p::jsonb, q::jsonb, q1::jsonb, r, s, t, u, v, w, x::jsonb,
-           timestamptz 'epoch' + y * interval '1 microsecond', z, decode(z1, 'hex')
-    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::integer[], $12::bigint[], $13::text[], $14::text[], $15::text[],
-                $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bigint[],
-                $23::float8[], $24::float8[], $25::text[], $26::bigint[], $27::bigint[], $28::text[])
-        t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, q1, r, s, t, u, v, w, x, y, z, z1)";
-
-fn insert(client: &mut SpiClient, day: i64, rows: &[&Row]) -> WorkerResult<()> {
-    let links = chain(client, day, rows)?;
-    let column = |value: &dyn Fn(&Row) -> Option<String>| -> DatumWithOid {
-        rows.iter().map(|row| value(row)).collect::<Vec<_>>().into()
-    };
-    let number = |value: &dyn Fn(&Row) -> Option<i64>| -> DatumWithOid {
-        rows.iter().map(|row| value(row)).collect::<Vec<_>>().into()
-    };
-    let float = |value: &dyn Fn(&Row) -> Option<f64>| -> DatumWithOid {
-        rows.iter().map(|row| value(row)).collect::<Vec<_>>().into()
-    };
-    let pids: Vec<i32> = rows.iter().map(|row| row.backend_pid as i32).collect();
-    let positions: Vec<Option<i64>> = (0..rows.len()).map(|at| links.get(at).map(|link| link.0)).collect();
-    let hashes: Vec<Option<String>> = (0..rows.len())
-        .map(|at| links.get(at).map(|link| row::hex(&link.1)))
-        .collect();
-    // No NUL characters, which neither text nor jsonb could have: all texts were C strings.
-    let json = |value: Result<String, serde_json::Error>| value.ok();
-    client.update(
-        INSERT,
-        None,
-        &[
-            column(&|row| Some(row.id.clone())),
-            number(&|row| Some(row.started_at)),
-            number(&|row| row.finished_at),
-            column(&|row| row.user_id.clone()),
-            column(&|row| Some(row.username.clone())),
-            column(&|row| Some(row.login_role.clone())),
-            column(&|row| Some(array_literal(&row.roles))),
-            column(&|row| Some(row.database.clone())),
-            column(&|row| Some(row.application_name.clone())),
-            column(&|row| row.client_addr.clone()),
-            pids.into(),
-            number(&|row| row.query_id),
-            column(&|row| Some(row.statement_kind.clone())),
-            column(&|row| Some(row.original_query.clone())),
-            column(&|row| row.rewritten_query.clone()),
-            column(&|row| json(serde_json::to_string(&row.relations))),
-            column(&|row| json(serde_json::to_string(&row.policies_applied))),
-            column(&|row| json(serde_json::to_string(&row.decisions))),
-            column(&|row| Some(row.status.as_str().to_owned())),
-            column(&|row| row.sqlstate.clone()),
-            column(&|row| row.error_message.clone()),
-            number(&|row| row.row_count),
-            float(&|row| row.planning_ms),
-            float(&|row| row.execution_ms),
-            column(&|row| {
-                row.parameters
-                    .as_ref()
-                    .and_then(|value| json(serde_json::to_string(value)))
-            }),
-            number(&|row| Some(row.backend_start)),
-            positions.into(),
-            hashes.into(),
-        ],
-    )?;
-    Ok(())
-}
-
-/// The literal of an array of texts.
-fn array_literal(texts: &[String]) -> String {
-    let quoted: Vec<String> = texts
-        .iter()
-        .map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
-        .collect();
-    format!("{{{}}}", quoted.join(","))
 }
 
 /// The positions and hashes of rows that are added to a day; none when there is no chain.
