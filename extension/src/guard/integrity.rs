@@ -22,6 +22,10 @@ pub(crate) unsafe fn is_referential(query: *mut Query, query_string: *const c_ch
     if !is_issued_by_trigger(query_string) {
         return false;
     }
+    #[cfg(feature = "pg18")]
+    if is_temporal(query) {
+        return true;
+    }
     let Some(relid) = only_relation(query) else {
         return false;
     };
@@ -39,6 +43,52 @@ pub(crate) unsafe fn is_referential(query: *mut Query, query_string: *const c_ch
             CmdType::CMD_UPDATE => key.compares(relid, false, &columns) && sets_key(query, key),
             _ => false,
         })
+}
+
+/// Whether a query is one of a key with PERIOD (18): whether rows of the referenced table cover a period together, or rows of the
+/// referencing one are left uncovered. Each level has one entry, a table of the key that is compared by the key's columns, or the
+/// level below.
+#[cfg(feature = "pg18")]
+unsafe fn is_temporal(query: *mut Query) -> bool {
+    let mut tables: Vec<(Oid, Vec<i16>)> = Vec::new();
+    let has_more = walk::any_query(query, &mut |level| {
+        if (*level).commandType != CmdType::CMD_SELECT || !is_bare(level) {
+            return true;
+        }
+        let rte: *mut RangeTblEntry = list::nth((*level).rtable, 0);
+        match (*rte).rtekind {
+            RTEKind::RTE_RELATION => tables.push(((*rte).relid, columns_in((*(*level).jointree).quals))),
+            RTEKind::RTE_SUBQUERY => {}
+            _ => return true,
+        }
+        false
+    });
+    let Some((relid, _)) = tables.first() else { return false };
+    !has_more
+        && relation::foreign_keys(*relid).iter().any(|key| {
+            let is_of_key = |(relid, columns): &(Oid, Vec<i16>)| {
+                key.compares(*relid, true, columns) || key.compares(*relid, false, columns)
+            };
+            tables.iter().all(is_of_key)
+        })
+}
+
+/// The columns of a level's own table in a condition, each once.
+#[cfg(feature = "pg18")]
+unsafe fn columns_in(condition: *mut Node) -> Vec<i16> {
+    let mut columns = Vec::new();
+    walk::walk(condition, &mut |node, _| match nodes::tag(node) {
+        NodeTag::T_Query => Walk::Over,
+        NodeTag::T_Var => {
+            let attno = (*node.cast::<pg_sys::Var>()).varattno;
+            if !columns.contains(&attno) {
+                columns.push(attno);
+            }
+            Walk::Over
+        }
+        _ => Walk::Into,
+    });
+    columns
 }
 
 /// Whether the statement that is being planned is issued by an RI trigger itself: nothing but RI sets the mark, so it does
@@ -65,18 +115,21 @@ unsafe fn is_issued_by_trigger(query_string: *const c_char) -> bool {
 
 /// The single relation of a query that has nothing else.
 unsafe fn only_relation(query: *mut Query) -> Option<Oid> {
-    let plain = list::len((*query).rtable) == 1
-        && !(*query).hasSubLinks
-        && !(*query).hasAggs
+    let plain = is_bare(query) && !(*query).hasSubLinks && !(*query).hasAggs;
+    let rte: *mut RangeTblEntry = plain.then(|| list::nth((*query).rtable, 0))?;
+    ((*rte).rtekind == RTEKind::RTE_RELATION).then_some((*rte).relid)
+}
+
+/// Whether a query level has one entry and nothing but conditions.
+unsafe fn is_bare(query: *mut Query) -> bool {
+    list::len((*query).rtable) == 1
         && !(*query).hasWindowFuncs
         && !(*query).hasTargetSRFs
         && (*query).cteList.is_null()
         && (*query).returningList.is_null()
         && (*query).setOperations.is_null()
         && (*query).groupClause.is_null()
-        && (*query).sortClause.is_null();
-    let rte: *mut RangeTblEntry = plain.then(|| list::nth((*query).rtable, 0))?;
-    ((*rte).rtekind == RTEKind::RTE_RELATION).then_some((*rte).relid)
+        && (*query).sortClause.is_null()
 }
 
 /// The columns that WHERE compares with parameters; `None` when it does anything else.
