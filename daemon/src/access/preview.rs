@@ -25,6 +25,8 @@ pub struct Impact {
     pub datasource_name: String,
     /// Why it could not be asked.
     pub error: Option<String>,
+    /// Whether all tables were looked at: false when policies apply to the daemon's own role there, and may hide some.
+    pub is_complete: bool,
     /// How many users see something else. Login roles that are no users there are not counted.
     pub affected_users: usize,
     /// How many changes there are; at most 500 are told.
@@ -84,6 +86,7 @@ fn changed(document: &Document, wanted: &Wanted) -> Document {
 
 /// Fills in who sees what otherwise.
 pub fn impact(snapshot: &Snapshot, wanted: &Wanted, impact: &mut Impact) {
+    impact.is_complete = snapshot.is_complete;
     let after = changed(&snapshot.document, wanted);
     let tables = tables(snapshot, wanted);
     let (before, after) = (Catalog::new(&snapshot.document), Catalog::new(&after));

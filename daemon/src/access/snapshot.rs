@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub document: Document,
     /// Its tables, by schema and name.
     pub tables: Vec<Table>,
+    /// Whether these are all: a role that is governed itself does not get to see every table.
+    pub is_complete: bool,
     /// Login roles that no policy applies to.
     pub exempt: BTreeSet<String>,
     /// PostgreSQL's own roles by their members, as far as they have the name of a role of the catalog.
@@ -97,11 +99,18 @@ impl Snapshot {
             .await
             .map_err(unavailable)?;
         let exempt: Vec<String> = sqlx::query_scalar(
-            "select rolname::text from pg_roles where rolsuper union select rolename from betweenrows.exempt_roles",
+            // Whoever is governed has no access to the table, only to what the function says of it.
+            "select rolname::text from pg_roles where rolsuper \
+             union select jsonb_array_elements_text(betweenrows.status() -> 'exempt_roles')",
         )
         .fetch_all(&mut *snapshot)
         .await
         .map_err(unavailable)?;
+        let exempt: BTreeSet<String> = exempt.into_iter().collect();
+        let reader: String = sqlx::query_scalar("select session_user::text")
+            .fetch_one(&mut *snapshot)
+            .await
+            .map_err(unavailable)?;
         let names: Vec<&str> = document.roles.iter().flatten().map(|role| role.name.as_str()).collect();
         let members: Vec<(String, String)> = sqlx::query_as(GROUPS)
             .bind(names)
@@ -116,7 +125,8 @@ impl Snapshot {
         Ok(Snapshot {
             document,
             tables: tables.into_iter().map(|Json(table)| table).collect(),
-            exempt: exempt.into_iter().collect(),
+            is_complete: exempt.contains(&reader),
+            exempt,
             groups,
         })
     }

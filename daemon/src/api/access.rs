@@ -63,6 +63,8 @@ pub struct EffectiveAccess {
     access_mode: String,
     /// `governed`, `refused`: no statement on a table runs, or `exempt`: no policy applies to the login role of that name.
     standing: Standing,
+    /// Whether all tables are told: false when policies apply to the daemon's own role there, and may hide some.
+    is_complete: bool,
     /// The tables, as policies decide; for `refused` what the user would see with access.
     #[serde(flatten)]
     tables: Listing<TableView>,
@@ -113,6 +115,7 @@ pub async fn effective(
         datasource_name: source.name,
         access_mode: snapshot.document.access_mode.unwrap_or_default().as_str().to_owned(),
         standing: subject.standing,
+        is_complete: snapshot.is_complete,
         tables,
     }))
 }

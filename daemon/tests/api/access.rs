@@ -243,6 +243,38 @@ async fn what_is_in_force_there_counts_whoever_made_it() {
     assert_eq!(scene.access(&scene.alice_id, "").await["standing"], "refused");
 }
 
+/// The daemon's role need not be a superuser; what it may not see itself, it says.
+#[tokio::test]
+async fn a_role_that_is_governed_tells_what_it_sees() {
+    let scene = Scene::new().await;
+    let api = &scene.api;
+    api.sync_well(&scene.source).await;
+    query_as(&scene.shop, &scene.alice, "select name from customers")
+        .await
+        .unwrap();
+    assert_eq!(scene.access(&scene.alice_id, "").await["is_complete"], true);
+    let daemon = unique("daemon");
+    let sql = format!("create role {daemon} login createrole; grant betweenrows_admin to {daemon}");
+    execute(&scene.shop, &sql).await;
+    let login = json!({"config": {"username": daemon}});
+    api.put(&format!("/datasources/{}", scene.source), login)
+        .await
+        .expect(200);
+    let access = scene.access(&scene.alice_id, "").await;
+    assert_eq!((&access["is_complete"], &access["total"]), (&json!(false), &json!(2)));
+    execute(&scene.shop, "select betweenrows.set_access_mode('policy_required')").await;
+    assert_eq!(scene.access(&scene.alice_id, "").await["total"], 0);
+    let search = api.get("/audit/queries").await.expect(200);
+    assert_eq!(
+        search["unavailable"],
+        json!([]),
+        "members of betweenrows_admin read the audit"
+    );
+    execute(&scene.shop, &format!("select betweenrows.exempt_role('{daemon}')")).await;
+    let access = scene.access(&scene.alice_id, "").await;
+    assert_eq!((&access["is_complete"], &access["total"]), (&json!(true), &json!(2)));
+}
+
 #[tokio::test]
 async fn access_that_cannot_be_told_is_an_error() {
     let scene = Scene::new().await;
@@ -280,6 +312,7 @@ async fn a_preview_tells_who_gains_and_loses_what() {
     let impact = scene
         .preview(json!({"policy": policy, "assignments": here(json!({"user_id": scene.alice_id}))}))
         .await;
+    assert_eq!(impact["is_complete"], true);
     assert_eq!(
         (&impact["affected_users"], &impact["total_changes"]),
         (&json!(1), &json!(1))
