@@ -47,10 +47,17 @@ ALTER TABLE rls ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON rls USING ((((tenant || '') || '') || '') = 'acme');
 CREATE TABLE open (id int, tenant text);
 INSERT INTO open VALUES (1, 'acme'), (4001, 'globex');
+CREATE TABLE keyed (id bigint, tenant varchar, PRIMARY KEY (id, tenant));
+CREATE TABLE masked_key (id int UNIQUE);
+INSERT INTO masked_key VALUES (1), (2);
+GRANT SELECT ON keyed, masked_key TO regress_alice;
 ANALYZE docs, rls, open;
 GRANT SELECT, UPDATE ON docs, rls, open TO regress_alice;
 SELECT betweenrows.create_user('regress_alice') IS NOT NULL AS created;
 SELECT betweenrows.filter_rows('docs', $$(((tenant || '') || '') || '') = 'acme'$$, to_user => 'regress_alice');
+SET client_min_messages = error;
+SELECT betweenrows.mask_column('masked_key', 'id', '7', to_user => 'regress_alice');
+SET client_min_messages = warning;
 
 -- Whether a query scans an index of a table.
 CREATE FUNCTION uses_index(query text) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -117,11 +124,16 @@ SELECT uses_index('SELECT id FROM docs WHERE amount = 12 ORDER BY 100 / n') AS s
 SELECT uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT count(*) FROM open) > 0') AS count,
        uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT max(o.id) FROM open o WHERE o.tenant = title) IS NULL') AS max,
        uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT o.id FROM open o WHERE o.tenant <> title LIMIT 1) > 0') AS limited,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT k.id FROM keyed k WHERE k.tenant = title AND 1 = k.id) IS NULL') AS key,
        uses_index('SELECT id FROM docs WHERE amount = 12 AND EXISTS (SELECT FROM open LIMIT 1)') AS exists,
        uses_index('SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS r FROM docs WHERE amount = 12) s WHERE r = 1') AS numbered,
        uses_index('SELECT id, (SELECT sum(o.id / n) FROM open o WHERE o.id = n LIMIT n) FROM docs WHERE amount = 12') AS target;
 SELECT uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT sum(o.id / 2) FROM open o) > 0') AS sum,
        uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT o.id FROM open o WHERE o.tenant = ''acme'') > 0') AS single,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT k.id FROM keyed k WHERE k.tenant = title) IS NULL') AS half_a_key,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT k.id FROM keyed k WHERE k.id >= 1 AND k.tenant = title) IS NULL') AS no_key,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT k.id FROM keyed k WHERE k.id = 1 OR k.tenant = title) IS NULL') AS or_key,
+       uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT m.id FROM masked_key m WHERE m.id = 7 AND title < ''a'') IS NULL') AS masked_key,
        uses_index('SELECT id FROM docs WHERE amount = 12 AND EXISTS (SELECT FROM open LIMIT n)') AS limited,
        uses_index('SELECT id FROM docs WHERE amount = 12 AND (SELECT string_agg(tenant, '','') FROM open) > ''a''') AS grown;
 -- A pattern in a parameter is known while a plan is made for its value, and unknown in a generic plan.

@@ -256,6 +256,37 @@ pub(crate) fn unique_columns(relid: Oid) -> Vec<i16> {
     }
 }
 
+/// Whether no two rows of a table fulfil equality conditions, given as columns with operators: they are about all columns of a unique
+/// index that is never deferred.
+pub(crate) fn is_key(relid: Oid, equalities: &[(i16, Oid)]) -> bool {
+    // SAFETY: indexes are open and locked while they are looked at; the vectors have an entry for each key column.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as _;
+        let rel = pg_sys::relation_open(relid, lock);
+        let indexes = pg_sys::RelationGetIndexList(rel);
+        pg_sys::relation_close(rel, lock);
+        list::iter_oid(indexes).any(|oid| {
+            let index = pg_sys::index_open(oid, lock);
+            let form = (*index).rd_index;
+            let (keys, families) = ((*form).indkey.values.as_ptr(), (*index).rd_opfamily);
+            let is_compared = |key: usize| {
+                equalities.iter().any(|(column, operator)| {
+                    *column == *keys.add(key)
+                        && pg_sys::get_op_opfamily_strategy(*operator, *families.add(key))
+                            == pg_sys::BTEqualStrategyNumber as i32
+                })
+            };
+            let found = (*(*index).rd_rel).relam == pg_sys::BTREE_AM_OID
+                && (*form).indisunique
+                && (*form).indimmediate
+                && (*form).indisvalid
+                && (0..(*form).indnkeyatts as usize).all(is_compared);
+            pg_sys::index_close(index, lock);
+            found && !has_index_predicate(oid)
+        })
+    }
+}
+
 /// The table of an index and what it stores: attribute numbers, 0 for an expression. `None` when it has gone away.
 pub(crate) fn index_keys(index: Oid) -> Option<(Oid, Vec<i16>)> {
     // SAFETY: the tuple is read before it is released; the key vector is its last fixed field and has `indnatts` entries.

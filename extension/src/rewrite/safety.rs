@@ -23,8 +23,9 @@ use pgrx::pg_sys::{
 use pgrx::prelude::*;
 
 use self::condition::{Call, Condition};
+use crate::catalog;
 use crate::pg::walk::{self, Walk};
-use crate::pg::{self, list as pg_list, nodes};
+use crate::pg::{self, list as pg_list, nodes, relation};
 
 /// Whether every function of the statement, at all levels, is known to reveal nothing. `params` are the parameters that the
 /// plan is made for, NULL for a generic plan.
@@ -185,7 +186,7 @@ impl Review {
             && (*query).groupClause.is_null()
             && (*query).groupingSets.is_null()
             && ((*query).hasAggs || from.is_null());
-        is_limited || is_single
+        is_limited || is_single || looks_up_key(query)
     }
 
     /// ORDER BY, GROUP BY, DISTINCT and windows compare values of their entries.
@@ -337,6 +338,61 @@ impl Review {
                 params: self.params,
             }
             .fulfils(condition)
+    }
+}
+
+/// Whether a query looks one table up by a key, whose columns are read as they are stored.
+unsafe fn looks_up_key(query: *mut Query) -> bool {
+    let Some(session) = catalog::current() else {
+        return false;
+    };
+    let plain = pg_list::len((*query).rtable) == 1 && (*query).setOperations.is_null() && !(*query).hasTargetSRFs;
+    if !plain || pg_list::len((*(*query).jointree).fromlist) != 1 {
+        return false;
+    }
+    let rte = nodes::rte(query, 1);
+    if (*rte).rtekind != RTEKind::RTE_RELATION
+        || relation::kind((*rte).relid) != b'r'
+        || ((*rte).inh && relation::has_children((*rte).relid))
+        || session.governance((*rte).relid).alters_columns(false)
+    {
+        return false;
+    }
+    let mut equalities = Vec::new();
+    walk::walk((*(*query).jointree).quals, &mut |node, _| match nodes::tag(node) {
+        NodeTag::T_List => Walk::Into,
+        NodeTag::T_BoolExpr if (*node.cast::<pg_sys::BoolExpr>()).boolop == pg_sys::BoolExprType::AND_EXPR => {
+            Walk::Into
+        }
+        NodeTag::T_OpExpr => {
+            equalities.extend(compared_column(node.cast()));
+            Walk::Over
+        }
+        _ => Walk::Over,
+    });
+    relation::is_key((*rte).relid, &equalities)
+}
+
+/// The column of a level's own table that an operator compares with something from elsewhere, and the operator with the column on
+/// its left.
+unsafe fn compared_column(call: *mut pg_sys::OpExpr) -> Option<(i16, Oid)> {
+    if pg_list::len((*call).args) != 2 {
+        return None;
+    }
+    let column = |side: *mut Node| {
+        let mut node = side;
+        while nodes::is_a(node, NodeTag::T_RelabelType) {
+            node = (*node.cast::<pg_sys::RelabelType>()).arg.cast();
+        }
+        let var = node.cast::<pg_sys::Var>();
+        (nodes::is_a(node, NodeTag::T_Var) && (*var).varlevelsup == 0).then(|| (*var).varattno)
+    };
+    let sides: [*mut Node; 2] = [pg_list::nth((*call).args, 0), pg_list::nth((*call).args, 1)];
+    let is_elsewhere = |side: *mut Node| !pg_sys::contain_vars_of_level(side, 0);
+    match (column(sides[0]), column(sides[1])) {
+        (Some(attno), None) if is_elsewhere(sides[1]) => Some((attno, (*call).opno)),
+        (None, Some(attno)) if is_elsewhere(sides[0]) => Some((attno, pg_sys::get_commutator((*call).opno))),
+        _ => None,
     }
 }
 
