@@ -8,17 +8,17 @@ AS :=
 
 ##@ Try it
 .PHONY: up down psql env
-up: ## start a private server with the demo database and show what alice and bob see
+up: ## start a private server with the demo database, and the daemon; show what alice and bob see
 	@$(BIN)/up
 psql: ## open a session on it; AS=alice as that user
 	@$(BIN)/psql "$(AS)"
-env: ## print PGHOST, PGPORT, PGUSER and PGDATABASE of it: eval "$$(make env)"
+env: ## print PGHOST … and BR_HOST, BR_ADMIN_USER, BR_ADMIN_PASSWORD: eval "$$(make env)"
 	@$(BIN)/print-env
-down: ## stop it, its data stays
+down: ## stop both, their data stays
 	@$(BIN)/down
 
 ##@ Test it
-.PHONY: test test-matrix test-core regress crash copies machine upgrade oracle soak daemon daemon-generated bench lint lint-deps engine
+.PHONY: test test-matrix test-core regress crash copies machine upgrade oracle soak daemon daemon-generated api tour bench lint lint-deps engine
 test: ## everything on PostgreSQL 15 and 18, PostgreSQL's own suites on 15
 	@$(BIN)/test-all 15 18
 test-matrix: ## the same on PostgreSQL 15, 16, 17 and 18
@@ -42,6 +42,10 @@ soak: ## the same for SECONDS=3600, or as long as it is told
 	@$(BIN)/oracle $(or $(PG),15) --seconds $(or $(SECONDS),3600)
 daemon: ## tests of the daemon; PG=18 on that major, TESTS="a b" only those whose name contains one of them
 	@$(BIN)/daemon $(or $(PG),15) $(TESTS)
+api: ## requests made up from docs/openapi.json; PG=18 on that major, ARGS="--seed 7" for others
+	@$(BIN)/api $(or $(PG),15) $(ARGS)
+tour: ## make up, and what the README shows of it
+	@$(BIN)/tour
 daemon-generated: ## bring docs/openapi.json and daemon/.sqlx up to date
 	@$(BIN)/daemon-generated
 bench: ## ratios against no policy, hand-written SQL and native RLS

@@ -1,82 +1,173 @@
 //! What can be said of a document without any database, beyond its form: attributes, roles and users that it uses and
-//! does not have, and expressions whose placeholders or quotes are wrong. Only sections that are there are taken as
-//! complete.
+//! does not have, and expressions that PostgreSQL cannot parse. Only sections that are there are taken as complete.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use policy::attribute::BUILT_IN_KEYS;
-use policy::document::{Assignee, Document, PolicySpec};
+use policy::document::{Assignee, PolicySpec, Switch};
+use policy::error::Issue;
 use policy::model::{Check, Definition};
-use policy::placeholder;
+use policy::placeholder::Fault;
+use serde::Serialize;
 
-/// One line for each problem, with its path.
-pub fn problems(document: &Document) -> Vec<String> {
-    let mut problems = Vec::new();
-    let keys: Option<BTreeSet<&str>> = document.attributes.as_ref().map(|definitions| {
-        let defined = definitions.iter().map(|definition| definition.key.as_str());
-        defined.chain(BUILT_IN_KEYS).collect()
-    });
-    let roles: Option<BTreeSet<&str>> = names(&document.roles, |role| &role.name);
-    let users: Option<BTreeSet<&str>> = names(&document.users, |user| &user.username);
-    let functions: Option<BTreeSet<&str>> = names(&document.decision_functions, |function| &function.name);
-    let unknown =
-        |known: &Option<BTreeSet<&str>>, name: &str| known.as_ref().is_some_and(|known| !known.contains(name));
+use crate::document::File;
+use crate::expression;
 
+/// Something wrong in a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where, such as `policies[2].definition.filter_expression`; empty for the document as a whole.
+    pub path: String,
+    /// What.
+    pub message: String,
+    /// Where in the expression, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match self.offset {
+            Some(offset) => write!(f, " at byte {offset}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Issue> for Problem {
+    fn from(Issue { path, message }: Issue) -> Self {
+        Problem {
+            path,
+            message,
+            offset: None,
+        }
+    }
+}
+
+/// What the document has, as far as it says so.
+struct Known<'a> {
+    keys: Option<BTreeSet<&'a str>>,
+    roles: Option<BTreeSet<&'a str>>,
+    users: Option<BTreeSet<&'a str>>,
+    functions: Option<BTreeSet<&'a str>>,
+    problems: Vec<Problem>,
+}
+
+/// Everything that is wrong.
+pub fn problems(file: &File) -> Vec<Problem> {
+    let document = &file.document;
+    let mut known = Known {
+        keys: names(&document.attributes, |definition| &definition.key),
+        roles: names(&document.roles, |role| &role.name),
+        users: names(&document.users, |user| &user.username),
+        functions: names(&document.decision_functions, |function| &function.name),
+        problems: Vec::new(),
+    };
+    if let Some(keys) = &mut known.keys {
+        keys.extend(BUILT_IN_KEYS);
+    }
     for (index, role) in document.roles.iter().flatten().enumerate() {
-        for parent in role.parents.iter().flatten().filter(|parent| unknown(&roles, parent)) {
-            problems.push(format!("roles[{index}].parents: there is no role \"{parent}\""));
+        for parent in role.parents.iter().flatten() {
+            known.role(&format!("roles[{index}].parents"), parent);
         }
     }
     for (index, user) in document.users.iter().flatten().enumerate() {
-        for role in user.roles.iter().flatten().filter(|role| unknown(&roles, role)) {
-            problems.push(format!("users[{index}].roles: there is no role \"{role}\""));
+        for role in user.roles.iter().flatten() {
+            known.role(&format!("users[{index}].roles"), role);
         }
         for key in user.attributes.iter().flat_map(|values| values.keys()) {
-            if unknown(&keys, key) {
-                problems.push(format!("users[{index}].attributes: there is no attribute \"{key}\""));
-            }
+            known.attribute(&format!("users[{index}].attributes"), key, None);
         }
     }
     for (index, policy) in document.policies.iter().flatten().enumerate() {
-        for (field, text) in expressions(policy) {
-            let place = format!("policies[{index}].definition.{field}");
-            match placeholder::scan(text) {
-                Err(fault) => problems.push(format!("{place}: {fault}")),
-                Ok(scan) => {
-                    problems.extend(scan.warnings.iter().map(|fault| format!("{place}: {fault}")));
-                    let undefined = scan.keys().into_iter().filter(|key| unknown(&keys, key));
-                    problems.extend(undefined.map(|key| format!("{place}: there is no attribute \"{key}\"")));
-                }
-            }
-        }
-        if let Some(function) = policy
-            .decision_function
-            .as_deref()
-            .filter(|name| unknown(&functions, name))
-        {
-            problems.push(format!(
-                "policies[{index}].decision_function: there is no decision function \"{function}\""
-            ));
+        known.definition(&format!("policies[{index}].definition"), policy);
+        if let Some(name) = &policy.decision_function {
+            known.function(&format!("policies[{index}].decision_function"), name);
         }
         for (number, assignment) in policy.assignments.iter().flatten().enumerate() {
-            let place = format!("policies[{index}].assignments[{number}]");
-            match &assignment.to {
-                Assignee::Role(name) if unknown(&roles, name) => {
-                    problems.push(format!("{place}: there is no role \"{name}\""));
-                }
-                Assignee::User(name) if unknown(&users, name) => {
-                    problems.push(format!("{place}: there is no user \"{name}\""));
-                }
-                _ => {}
-            }
+            known.assignee(&format!("policies[{index}].assignments[{number}]"), &assignment.to);
         }
     }
-    problems
+    if let Switch::On(granted) = &document.access {
+        for (index, assignee) in granted.iter().enumerate() {
+            known.assignee(&format!("access[{index}]"), assignee);
+        }
+    }
+    for other in &file.elsewhere {
+        for (number, assignment) in other.assignments.iter().enumerate() {
+            known.assignee(&format!("{}[{number}]", other.path), &assignment.to);
+        }
+    }
+    known.problems
 }
 
 fn names<'a, T>(section: &'a Option<Vec<T>>, name: impl Fn(&'a T) -> &'a String) -> Option<BTreeSet<&'a str>> {
     let items = section.as_ref()?;
     Some(items.iter().map(|item| name(item).as_str()).collect())
+}
+
+fn is_unknown(known: &Option<BTreeSet<&str>>, name: &str) -> bool {
+    known.as_ref().is_some_and(|known| !known.contains(name))
+}
+
+impl Known<'_> {
+    fn report(&mut self, path: &str, message: String, offset: Option<usize>) {
+        self.problems.push(Problem {
+            path: path.to_owned(),
+            message,
+            offset,
+        });
+    }
+
+    fn role(&mut self, path: &str, name: &str) {
+        if is_unknown(&self.roles, name) {
+            self.report(path, format!("there is no role \"{name}\""), None);
+        }
+    }
+
+    fn attribute(&mut self, path: &str, key: &str, offset: Option<usize>) {
+        if is_unknown(&self.keys, key) {
+            self.report(path, format!("there is no attribute \"{key}\""), offset);
+        }
+    }
+
+    fn function(&mut self, path: &str, name: &str) {
+        if is_unknown(&self.functions, name) {
+            self.report(path, format!("there is no decision function \"{name}\""), None);
+        }
+    }
+
+    fn assignee(&mut self, path: &str, assignee: &Assignee) {
+        match assignee {
+            Assignee::Role(name) => self.role(path, name),
+            Assignee::User(name) if is_unknown(&self.users, name) => {
+                self.report(path, format!("there is no user \"{name}\""), None);
+            }
+            Assignee::User(_) | Assignee::Everyone => {}
+        }
+    }
+
+    fn definition(&mut self, path: &str, policy: &PolicySpec) {
+        for (field, text) in expressions(policy) {
+            let path = format!("{path}.{field}");
+            match expression::parse(text) {
+                Err(Fault { offset, message }) => self.report(&path, message, Some(offset)),
+                Ok(scan) => {
+                    for Fault { offset, message } in scan.warnings {
+                        self.report(&path, message, Some(offset));
+                    }
+                    for used in scan.placeholders {
+                        self.attribute(&path, &used.key, Some(used.offset));
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn expressions(policy: &PolicySpec) -> Vec<(&'static str, &str)> {
@@ -122,15 +213,28 @@ policies:
             "roles[0].parents: there is no role \"all\"",
             "users[0].roles: there is no role \"none\"",
             "users[0].attributes: there is no attribute \"k\"",
-            "policies[0].definition.filter_expression: there is no attribute \"tenant\"",
+            "policies[0].definition.filter_expression: there is no attribute \"tenant\" at byte 6",
             "policies[0].assignments[0]: there is no role \"support\"",
             "policies[0].assignments[1]: there is no user \"alice\"",
         ];
         for line in expected {
-            assert!(found.iter().any(|problem| problem == line), "{line} in {found:#?}");
+            assert!(
+                found.iter().any(|problem| problem.to_string() == line),
+                "{line} in {found:#?}"
+            );
         }
         // The other one is the placeholder inside a literal.
         assert_eq!(found.len(), expected.len() + 1, "{found:#?}");
+    }
+
+    #[test]
+    fn expressions_are_parsed() {
+        let text = format!("version: 1{}", POLICY.replace("org = {", "org = = {"));
+        let found = problems(&parse(text.as_bytes()).unwrap());
+        assert_eq!(
+            found[0].to_string(),
+            "policies[0].definition.filter_expression: syntax error at or near \"=\" at byte 6"
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ use axum::http::HeaderValue;
 use clap::Args;
 use serde::Deserialize;
 
+use crate::tls::Files;
+
 /// Settings as they were given, on the command line, in the environment or in the file.
 ///
 /// Secrets have no flag: everybody on the machine can read command lines.
@@ -26,6 +28,12 @@ pub struct Given {
     /// Where to listen [default: 127.0.0.1:5435]
     #[arg(long, global = true, env = "BR_ADMIN_BIND_ADDR", value_name = "ADDRESS:PORT")]
     pub bind_addr: Option<String>,
+    /// Certificate to serve TLS with, and those between it and its authority (PEM); read again on SIGHUP
+    #[arg(long, global = true, env = "BR_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, global = true, env = "BR_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Where generated keys are kept [default: /var/lib/betweenrowsd for root, else ~/.local/share/betweenrowsd]
     #[arg(long, global = true, env = "BR_STATE_DIR", value_name = "DIRECTORY")]
     pub state_dir: Option<PathBuf>,
@@ -46,7 +54,7 @@ pub struct Given {
     #[arg(long, global = true, env = "BR_ENGINE_FILE", value_name = "FILE")]
     pub engine_file: Option<PathBuf>,
     /// Log as JSON
-    #[arg(long, global = true, env = "BR_LOG_JSON", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, global = true, env = "BR_LOG_JSON", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub log_json: Option<bool>,
     /// Name of the first administrator [default: admin]
     #[arg(skip)]
@@ -62,6 +70,33 @@ pub struct Given {
     pub jwt_secret: Option<String>,
 }
 
+impl Given {
+    /// A variable that is set to nothing is as good as none: compose files pass them on that way.
+    fn without_empty(mut self) -> Self {
+        for text in [
+            &mut self.database_url,
+            &mut self.bind_addr,
+            &mut self.cors_allowed_origins,
+            &mut self.trusted_proxies,
+            &mut self.admin_user,
+            &mut self.admin_password,
+            &mut self.encryption_key,
+            &mut self.jwt_secret,
+        ] {
+            text.take_if(|text| text.is_empty());
+        }
+        for path in [
+            &mut self.tls_cert,
+            &mut self.tls_key,
+            &mut self.state_dir,
+            &mut self.engine_file,
+        ] {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
+        self
+    }
+}
+
 /// The settings in force.
 #[derive(Clone)]
 pub struct Config {
@@ -69,6 +104,8 @@ pub struct Config {
     pub database_url: String,
     /// Where to listen.
     pub bind_addr: SocketAddr,
+    /// What to serve TLS with; without it the API is plain HTTP.
+    pub tls: Option<Files>,
     /// Where generated keys are kept.
     pub state_dir: PathBuf,
     /// How long a token is good.
@@ -105,8 +142,7 @@ impl Config {
     /// From flags and environment (`given`), and from a file if there is one.
     pub fn load(given: Given, file: Option<&Path>) -> Result<Config, String> {
         let mut given = given;
-        let [user, password, encryption, signing] =
-            SECRETS.map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()));
+        let [user, password, encryption, signing] = SECRETS.map(|name| std::env::var(name).ok());
         given.admin_user = user;
         given.admin_password = password;
         given.encryption_key = encryption;
@@ -115,7 +151,7 @@ impl Config {
             Some(path) => read(path)?,
             None => Given::default(),
         };
-        Config::merge(given, file)
+        Config::merge(given.without_empty(), file.without_empty())
     }
 
     fn merge(given: Given, file: Given) -> Result<Config, String> {
@@ -130,7 +166,13 @@ impl Config {
         }
         let origins = given.cors_allowed_origins.or(file.cors_allowed_origins);
         let proxies = given.trusted_proxies.or(file.trusted_proxies);
+        let tls = match (given.tls_cert.or(file.tls_cert), given.tls_key.or(file.tls_key)) {
+            (Some(certificate), Some(key)) => Some(Files { certificate, key }),
+            (None, None) => None,
+            _ => return Err("tls_cert and tls_key go together".to_owned()),
+        };
         Ok(Config {
+            tls,
             database_url: given
                 .database_url
                 .or(file.database_url)
@@ -209,6 +251,53 @@ mod tests {
     }
 
     #[test]
+    fn what_is_empty_is_absent() {
+        let given = Given {
+            bind_addr: Some(String::new()),
+            tls_cert: Some(PathBuf::new()),
+            admin_password: Some(String::new()),
+            ..Given::default()
+        };
+        let config = Config::merge(given.without_empty(), Given::default()).unwrap();
+        assert_eq!(config.bind_addr.port(), 5435);
+        assert!(config.tls.is_none() && config.admin_password.is_none());
+    }
+
+    /// Set-ups rely on these names.
+    #[test]
+    fn variables_keep_their_names() {
+        let command = Given::augment_args(clap::Command::new("betweenrowsd"));
+        let found: Vec<_> = command
+            .get_arguments()
+            .filter_map(|argument| Some((argument.get_id().as_str(), argument.get_env()?.to_str()?)))
+            .collect();
+        let expected = [
+            ("database_url", "BR_ADMIN_DATABASE_URL"),
+            ("bind_addr", "BR_ADMIN_BIND_ADDR"),
+            ("tls_cert", "BR_TLS_CERT"),
+            ("tls_key", "BR_TLS_KEY"),
+            ("state_dir", "BR_STATE_DIR"),
+            ("jwt_expiry_hours", "BR_ADMIN_JWT_EXPIRY_HOURS"),
+            ("cors_allowed_origins", "BR_CORS_ALLOWED_ORIGINS"),
+            ("trusted_proxies", "BR_TRUSTED_PROXIES"),
+            ("sync_interval", "BR_SYNC_INTERVAL"),
+            ("engine_file", "BR_ENGINE_FILE"),
+            ("log_json", "BR_LOG_JSON"),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_flag_without_a_value_takes_no_word_after_it() {
+        let command = Given::augment_args(clap::Command::new("betweenrowsd")).arg(clap::Arg::new("command"));
+        let found = command
+            .try_get_matches_from(["betweenrowsd", "--log-json", "serve"])
+            .unwrap();
+        assert_eq!(found.get_one("log_json"), Some(&true));
+        assert_eq!(found.get_one::<String>("command").unwrap(), "serve");
+    }
+
+    #[test]
     fn unknown_keys_and_unusable_values_are_refused() {
         assert!(file("bind_address = 'x'").unwrap_err().contains("bind_address"));
         for text in [
@@ -218,6 +307,7 @@ mod tests {
             "trusted_proxies = 'proxy'",
             "sync_interval = 0",
             "jwt_expiry_hours = 0",
+            "tls_cert = 'cert.pem'",
         ] {
             assert!(Config::merge(Given::default(), file(text).unwrap()).is_err(), "{text}");
         }

@@ -139,6 +139,9 @@ port = $BR_PORT
 CONF
 }
 
+# server_port DIRECTORY: which may have been made with another BR_PORT.
+server_port() { sed -n 's/^port = //p' "$1/data/postgresql.conf" | tail -n 1; }
+
 server_runs() { run_as_server "$PG_BINDIR/pg_ctl" --pgdata "$1/data" status >/dev/null 2>&1; }
 
 # start_server DIRECTORY, stop_server DIRECTORY: the latter may be called in any state.

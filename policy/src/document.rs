@@ -139,5 +139,14 @@ impl Document {
     }
 }
 
+impl AssignmentSpec {
+    /// Reads a list of assignments that stands at `path` of something else. The issues are never empty.
+    pub fn parse_list(value: &Value, path: &str) -> Result<Vec<AssignmentSpec>, Vec<Issue>> {
+        let mut issues = Issues::default();
+        let assignments = read::assignments(value, path, &mut issues);
+        issues.finish(assignments)
+    }
+}
+
 #[cfg(test)]
 mod tests;

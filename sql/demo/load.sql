@@ -1,6 +1,5 @@
--- Loads the whole demo into the current database. Run from this directory, in one transaction.
+-- Loads the demo's tables into the current database. Run from this directory, in one transaction. The policies come from
+-- the daemon: load-policies.
 CREATE EXTENSION betweenrows;
 \ir schema.sql
 \ir data.sql
-\set document `cat policies.json`
-SELECT * FROM betweenrows.apply(:'document');

@@ -272,7 +272,7 @@ async fn trials(change: &mut Change<'_>, wanted: Preview) -> Result<Vec<Trial>> 
                 assignments::create(change, new.data_source_id, policy.id, to, priority).await?;
             }
         }
-        refuse_bad_syntax(&mut change.tx, policy).await?;
+        refuse_bad_syntax(policy)?;
         sync::preflight(change, policy.id).await?;
         after = assigned(change, policy.id).await?;
         if let Some(id) = policy.decision_function_id {

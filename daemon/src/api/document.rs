@@ -78,7 +78,7 @@ pub async fn import(
     Parameters(options): Parameters<ImportOptions>,
     body: Bytes,
 ) -> Result<Json<Imported>> {
-    let document = document::parse(&body)?;
+    let file = document::parse(&body)?;
     let mut change = app.store.change(actor).await?;
     if let Some(id) = options.datasource_id {
         data_sources::find(&mut change.tx, id).await?;
@@ -87,7 +87,7 @@ pub async fn import(
         data_source: options.datasource_id,
         prune: options.prune,
     };
-    let steps = import::run(&mut change, &document, how).await?;
+    let steps = import::run(&mut change, &file, how).await?;
     if !options.dry_run {
         change.commit().await?;
     }

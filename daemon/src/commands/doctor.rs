@@ -14,6 +14,7 @@ use crate::store::data_sources::{self, DataSource};
 use crate::store::users::VERIFIER_PLACE;
 use crate::store::{self, Store, Window};
 use crate::sync::target;
+use crate::tls::Identity;
 
 struct Report {
     bad: u32,
@@ -48,6 +49,12 @@ pub async fn doctor(config: &Config) -> Outcome {
             None
         }
     };
+    if let Some(files) = &config.tls {
+        match Identity::load(files.clone()) {
+            Ok(_) => report.good("the certificate can be used"),
+            Err(problem) => report.bad(&problem, "correct tls_cert and tls_key"),
+        }
+    }
     if let (Some(store), Some(keys)) = (open_store(config, &mut report).await?, keys) {
         let store = Store {
             pool: store,

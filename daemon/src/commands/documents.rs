@@ -5,18 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use policy::document::Document;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Failure, Outcome, open};
+use crate::check::{self, Problem};
 use crate::config::Config;
-use crate::error::Error;
+use crate::document::{self, File};
 use crate::store::import::{self, Options};
 use crate::store::sync_states::Step;
 use crate::store::{Actor, data_sources, desired};
-use crate::{check, document};
 
 /// Bring the store in line with a document.
 #[derive(Args)]
@@ -82,23 +81,16 @@ async fn named(conn: &mut PgConnection, name: Option<&str>) -> Result<Option<Uui
 
 /// `apply`.
 pub async fn apply(config: &Config, apply: Apply) -> Outcome {
-    let document = document::parse(&read(&apply.file)?)?;
-    let steps = bring_in(
-        config,
-        &document,
-        apply.datasource.as_deref(),
-        apply.prune,
-        apply.dry_run,
-    )
-    .await?;
+    let file = document::parse(&read(&apply.file)?)?;
+    let steps = bring_in(config, &file, apply.datasource.as_deref(), apply.prune, apply.dry_run).await?;
     print(&steps);
     Ok(ExitCode::SUCCESS)
 }
 
 /// `diff`.
 pub async fn diff(config: &Config, diff: Diff) -> Outcome {
-    let document = document::parse(&read(&diff.file)?)?;
-    let steps = bring_in(config, &document, diff.datasource.as_deref(), true, true).await?;
+    let file = document::parse(&read(&diff.file)?)?;
+    let steps = bring_in(config, &file, diff.datasource.as_deref(), true, true).await?;
     print(&steps);
     let same = steps.iter().all(|step| step.action == "none");
     Ok(ExitCode::from(u8::from(!same)))
@@ -106,7 +98,7 @@ pub async fn diff(config: &Config, diff: Diff) -> Outcome {
 
 async fn bring_in(
     config: &Config,
-    document: &Document,
+    file: &File,
     data_source: Option<&str>,
     prune: bool,
     dry_run: bool,
@@ -114,7 +106,7 @@ async fn bring_in(
     let (store, _) = open(config).await?;
     let mut change = store.change(Actor::command_line()).await?;
     let data_source = named(&mut change.tx, data_source).await?;
-    let steps = import::run(&mut change, document, Options { data_source, prune }).await?;
+    let steps = import::run(&mut change, file, Options { data_source, prune }).await?;
     if !dry_run {
         change.commit().await?;
     }
@@ -143,17 +135,16 @@ pub async fn export(config: &Config, export: Export) -> Outcome {
 
 /// `check`.
 pub fn check(check: &Check) -> Outcome {
-    let problems = match document::parse(&read(&check.file)?) {
-        Ok(document) => check::problems(&document),
-        Err(Error::Invalid(problems)) => problems,
-        Err(other) => return Err(other.into()),
+    let problems = match document::read(&read(&check.file)?) {
+        Ok(file) => check::problems(&file),
+        Err(issues) => issues.into_iter().map(Problem::from).collect(),
     };
     if check.json {
         let report = json!({"valid": problems.is_empty(), "problems": problems});
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         for problem in &problems {
-            println!("{problem}");
+            println!("{}: {problem}", check.file.display());
         }
     }
     Ok(ExitCode::from(u8::from(!problems.is_empty())))

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,6 +19,7 @@ use crate::secrets::token::TokenKey;
 use crate::store::users::{self, NewUser, Secret};
 use crate::store::{Actor, Store};
 use crate::sync::worker;
+use crate::tls::{Identity, TlsListener};
 
 /// How long the answer to a change waits for the sync.
 const SYNC_WAIT: Duration = Duration::from_secs(2);
@@ -37,24 +40,28 @@ pub async fn serve(config: Config) -> Outcome {
         SYNC_WAIT,
         config.trusted_proxies.clone(),
     ));
-    let listener = TcpListener::bind(config.bind_addr)
+    let identity = config.tls.clone().map(Identity::load).transpose()?;
+    let socket = TcpListener::bind(config.bind_addr)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.bind_addr))?;
     // The port may have been 0.
-    tracing::info!(address = %listener.local_addr()?, "listening");
+    tracing::info!(address = %socket.local_addr()?, tls = identity.is_some(), "listening");
     let (stop, stopped) = watch::channel(false);
     let worker = tokio::spawn(worker::run(store, config.sync_interval, stopped.clone()));
-    let service = api::router(app, &config.origins).into_make_service_with_connect_info::<SocketAddr>();
-    let mut until = stopped.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        until.changed().await.ok();
-    });
-    let server = tokio::spawn(server.into_future());
+    let router = api::router(app, &config.origins);
+    let server = tokio::spawn(answer(socket, identity.clone(), router, stopped.clone()));
 
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let [mut terminate, mut interrupt, mut hangup] = [
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    ];
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => read_again(identity.as_ref()),
+        }
     }
     tracing::info!("stopping");
     stop.send(true)?;
@@ -69,6 +76,36 @@ pub async fn serve(config: Config) -> Outcome {
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Answers requests until it is told to stop, and then those that are under way.
+async fn answer(
+    socket: TcpListener,
+    identity: Option<Identity>,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let until = async move {
+        stopped.changed().await.ok();
+    };
+    match identity {
+        // Listeners that are tapped know the client's address.
+        Some(identity) => {
+            let listener = TlsListener::new(socket, identity)?.tap_io(|_| {});
+            axum::serve(listener, service).with_graceful_shutdown(until).await
+        }
+        None => axum::serve(socket, service).with_graceful_shutdown(until).await,
+    }
+}
+
+/// SIGHUP: the certificate may have been renewed.
+fn read_again(identity: Option<&Identity>) {
+    match identity.map(Identity::reload) {
+        Some(Ok(())) => tracing::info!("read the certificate again"),
+        Some(Err(error)) => tracing::error!(error, "the certificate cannot be used, the one before it stays"),
+        None => {}
+    }
 }
 
 /// Creates the first administrator in an empty store. A password that nobody gave is printed, this once.

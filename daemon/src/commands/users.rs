@@ -1,6 +1,6 @@
 //! `user`: accounts.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -79,6 +79,9 @@ pub async fn run(config: &Config, command: UserCommand) -> Outcome {
 pub(super) fn given_or_read(password: Option<String>) -> Result<String, Failure> {
     if let Some(password) = password {
         return Ok(password);
+    }
+    if std::io::stdin().is_terminal() {
+        eprint!("password: ");
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;

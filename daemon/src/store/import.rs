@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::assignments::{self, To};
 use super::sync_states::Step;
 use super::{Change, Window, attributes, data_sources, decision_functions, policies, roles, users};
+use crate::document::{Elsewhere, File};
 use crate::error::{Error, Result};
 
 /// What to make of a document.
@@ -32,7 +33,8 @@ struct Import<'a, 'b> {
 }
 
 /// Does it, and says what was done.
-pub async fn run(change: &mut Change<'_>, document: &Document, options: Options) -> Result<Vec<Step>> {
+pub async fn run(change: &mut Change<'_>, file: &File, options: Options) -> Result<Vec<Step>> {
+    let document = &file.document;
     if options.data_source.is_none() {
         let assigns = document
             .policies
@@ -67,6 +69,9 @@ pub async fn run(change: &mut Change<'_>, document: &Document, options: Options)
     }
     for policy in document.policies.iter().flatten() {
         at("policy", &policy.name, import.policy(policy).await)?;
+    }
+    for other in &file.elsewhere {
+        at("policy", &other.policy, import.elsewhere(other).await)?;
     }
     if options.prune {
         import.prune(document).await?;
@@ -335,7 +340,7 @@ impl Import<'_, '_> {
             }
         };
         if let (Some(wanted), Some(data_source)) = (&policy.assignments, self.options.data_source) {
-            self.assignments(name, id, data_source, wanted).await?;
+            self.assignments(name, id, data_source, wanted, "").await?;
         }
         Ok(())
     }
@@ -346,6 +351,7 @@ impl Import<'_, '_> {
         policy: Uuid,
         data_source: Uuid,
         wanted: &[policy::document::AssignmentSpec],
+        place: &str,
     ) -> Result<()> {
         let filter = assignments::Filter {
             policy: Some(policy),
@@ -364,7 +370,7 @@ impl Import<'_, '_> {
                     (To::User(id), format!("user \"{user}\""))
                 }
             };
-            let detail = format!("{whom}, priority {}", assignment.priority);
+            let detail = format!("{whom}, priority {}{place}", assignment.priority);
             let same = known
                 .iter()
                 .find(|known| To::new(None, known.user_id, known.role_id).is_ok_and(|known| known == to));
@@ -391,10 +397,28 @@ impl Import<'_, '_> {
                 action: "unassign".to_owned(),
                 kind: "assignment".to_owned(),
                 name: name.to_owned(),
-                detail: known.assignment_scope.clone(),
+                detail: format!("{}{place}", known.assignment_scope),
             });
         }
         Ok(())
+    }
+
+    /// What is assigned in a data source that the file names.
+    async fn elsewhere(&mut self, other: &Elsewhere) -> Result<()> {
+        let Elsewhere {
+            policy, data_source, ..
+        } = other;
+        let there = data_sources::id_of(&mut self.change.tx, data_source).await?;
+        let there = there.ok_or_else(|| Error::invalid(format!("there is no data source \"{data_source}\"")))?;
+        if self.options.data_source == Some(there) {
+            return Err(Error::invalid(format!(
+                "assignments name the data source \"{data_source}\", which the document is for: leave its name out"
+            )));
+        }
+        let id = policies::id_of(&mut self.change.tx, policy).await?;
+        let id = id.ok_or_else(|| Error::invalid(format!("there is no policy \"{policy}\"")))?;
+        self.assignments(policy, id, there, &other.assignments, &format!(" in {data_source}"))
+            .await
     }
 
     /// In the opposite order of creating. With a data source, a policy that is assigned elsewhere too only loses its

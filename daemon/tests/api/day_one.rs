@@ -2,25 +2,82 @@
 //!
 //! The daemon's role in the database is no superuser, and the database asks for passwords: those that the daemon set.
 
-use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::process::Command;
 
-use crate::harness::{Api, TABLES, execute, options, port, socket, superuser, unique};
+use serde_json::{Value, json};
+
+use crate::harness::{TABLES, execute, port, psql, socket, superuser, unique};
+use crate::process::{Daemon, Setup};
 
 const DATABASE: &str = "scram_day_one";
 
-async fn rows(user: &str, password: &str, query: &str) -> Result<Vec<String>, String> {
-    let text = |error: sqlx::Error| match error.as_database_error() {
-        Some(error) => format!("{}: {}", error.code().unwrap_or_default(), error.message()),
-        None => error.to_string(),
-    };
-    let mut conn = PgConnection::connect_with(&options(DATABASE, user).password(password))
-        .await
-        .map_err(text)?;
-    sqlx::query_scalar(AssertSqlSafe(query.to_owned()))
-        .fetch_all(&mut conn)
-        .await
-        .map_err(text)
+/// The lines that psql prints, or what it says instead.
+fn rows(user: &str, password: &str, query: &str) -> Result<Vec<String>, String> {
+    let output = Command::new(psql())
+        .args([
+            "--no-psqlrc",
+            "--tuples-only",
+            "--no-align",
+            "--set",
+            "VERBOSITY=verbose",
+            "--no-password",
+        ])
+        .args([
+            "--host",
+            &socket(),
+            "--port",
+            &port().to_string(),
+            "--username",
+            user,
+            "--dbname",
+            DATABASE,
+        ])
+        .args(["--command", query])
+        .env("PGPASSWORD", password)
+        .output()
+        .unwrap();
+    if output.status.success() {
+        let text = String::from_utf8(output.stdout).unwrap();
+        return Ok(text.lines().map(str::to_owned).collect());
+    }
+    Err(String::from_utf8(output.stderr).unwrap())
+}
+
+/// An administrator's requests.
+struct Administrator {
+    daemon: Daemon,
+    token: String,
+}
+
+impl Administrator {
+    /// The answer, if the status is the expected one.
+    #[track_caller]
+    fn call(&self, method: &str, path: &str, body: Value, status: u16) -> Value {
+        let (found, answer) = self
+            .daemon
+            .request(method, &format!("/api/v1{path}"), &self.token, &body);
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap_or_default()
+    }
+
+    /// Creates something; its id.
+    #[track_caller]
+    fn create(&self, path: &str, body: Value) -> String {
+        self.call("POST", path, body, 201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until every change is in force.
+    fn wait_for_sync(&self, source: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let state = self.call("GET", &format!("/datasources/{source}/sync"), Value::Null, 200);
+            if state["is_current"] == true && state["state"] == "in_sync" {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{state:#}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
 }
 
 #[tokio::test]
@@ -45,43 +102,40 @@ async fn day_one() {
     )
     .await;
 
-    let api = Api::new().await;
+    let setup = Setup::new();
+    let daemon_process = setup.serve();
+    let token = daemon_process.login();
+    let admin = Administrator {
+        daemon: daemon_process,
+        token,
+    };
     let tenant = json!({"key": "tenant", "display_name": "Tenant", "value_type": "string", "allowed_values": ["acme", "globex"]});
-    api.post("/attribute-definitions", tenant).await.expect(201);
+    admin.create("/attribute-definitions", tenant);
     let (alice, bob, eve) = (unique("alice"), unique("bob"), unique("eve"));
-    let mut ids = Vec::new();
-    for (name, tenant) in [(&alice, "acme"), (&bob, "globex"), (&eve, "acme")] {
+    let [alice_id, bob_id, _] = [(&alice, "acme"), (&bob, "globex"), (&eve, "acme")].map(|(name, tenant)| {
         let password = format!("Pass-{tenant}-1");
-        let body = json!({"username": name, "password": password, "attributes": {"tenant": tenant}});
-        let answer = api.post("/users", body).await;
-        answer.expect(201);
-        ids.push(answer.id());
-    }
+        admin.create(
+            "/users",
+            json!({"username": name, "password": password, "attributes": {"tenant": tenant}}),
+        )
+    });
     let config = json!({"host": socket(), "port": port(), "database": DATABASE, "username": daemon, "password": "Daemon-1",
                         "sslmode": "disable"});
-    let answer = api
-        .post(
-            "/datasources",
-            json!({"name": "shop", "ds_type": "postgres", "access_mode": "policy_required", "config": config}),
-        )
-        .await;
-    answer.expect(201);
-    let source = answer.id();
-    let tested = api
-        .post(&format!("/datasources/{source}/test"), json!({}))
-        .await
-        .expect(200);
+    let source = admin.create(
+        "/datasources",
+        json!({"name": "shop", "ds_type": "postgres", "access_mode": "policy_required", "config": config}),
+    );
+    let tested = admin.call("POST", &format!("/datasources/{source}/test"), json!({}), 200);
     assert_eq!(tested["success"], true, "{tested}");
-    api.put(
-        &format!("/datasources/{source}/users"),
-        json!({"user_ids": [ids[0], ids[1]]}),
-    )
-    .await
-    .expect(200);
-    let support = api.role("support").await;
-    api.post(&format!("/roles/{support}/members"), json!({"user_ids": [ids[1]]}))
-        .await
-        .expect(200);
+    let grants = json!({"user_ids": [alice_id, bob_id]});
+    admin.call("PUT", &format!("/datasources/{source}/users"), grants, 200);
+    let support = admin.create("/roles", json!({"name": "support"}));
+    admin.call(
+        "POST",
+        &format!("/roles/{support}/members"),
+        json!({"user_ids": [bob_id]}),
+        200,
+    );
     let target = |columns: &[&str]| json!([{"schemas": ["public"], "tables": ["customers"], "columns": columns}]);
     let policies = [
         json!({"name": "own-rows", "policy_type": "row_filter", "targets": [{"schemas": ["public"], "tables": ["customers"]}],
@@ -93,19 +147,16 @@ async fn day_one() {
     ];
     for policy in policies {
         let only_support = policy["name"] == "no-org";
-        let id = api.post("/policies", policy).await.id();
-        let mut assignment = json!({"policy_id": id});
+        let mut assignment = json!({"policy_id": admin.create("/policies", policy)});
         if only_support {
             assignment["role_id"] = json!(support);
         }
-        api.post(&format!("/datasources/{source}/policies"), assignment)
-            .await
-            .expect(201);
+        admin.create(&format!("/datasources/{source}/policies"), assignment);
     }
-    api.sync_well(&source).await;
+    admin.wait_for_sync(&source);
 
     let star = "select to_jsonb(c)::text from (select * from customers order by id) c";
-    let seen = rows(&alice, "Pass-acme-1", star).await.unwrap();
+    let seen = rows(&alice, "Pass-acme-1", star).unwrap();
     assert_eq!(
         seen,
         [
@@ -113,40 +164,37 @@ async fn day_one() {
             r#"{"id": 2, "org": "acme", "ssn": "***-**-0002", "name": "Ben"}"#
         ]
     );
-    let seen = rows(&bob, "Pass-globex-1", star).await.unwrap();
+    let seen = rows(&bob, "Pass-globex-1", star).unwrap();
     assert_eq!(
         seen,
         [r#"{"id": 3, "ssn": "***-**-0003", "name": "Chen"}"#],
         "bob's role has no org"
     );
-    let refused = rows(&bob, "Pass-globex-1", "select org from customers")
-        .await
-        .unwrap_err();
-    assert_eq!(refused, "42703: column \"org\" does not exist");
-    let refused = rows(&alice, "Pass-acme-1", "select body from secrets")
-        .await
-        .unwrap_err();
-    assert_eq!(refused, "42P01: relation \"secrets\" does not exist");
-    assert!(
-        rows(&alice, "Pass-globex-1", star)
-            .await
-            .unwrap_err()
-            .starts_with("28P01"),
-        "a wrong password"
-    );
-    let refused = rows(&eve, "Pass-acme-1", star).await.unwrap_err();
-    assert!(
-        refused.starts_with("28P01") || refused.starts_with("28000"),
-        "eve has no grant: {refused}"
-    );
+    let refused = |user: &str, password: &str, query: &str| rows(user, password, query).unwrap_err();
+    let error = refused(&bob, "Pass-globex-1", "select org from customers");
+    assert!(error.contains("42703: column \"org\" does not exist"), "{error}");
+    let error = refused(&alice, "Pass-acme-1", "select body from secrets");
+    assert!(error.contains("42P01: relation \"secrets\" does not exist"), "{error}");
+    let error = refused(&alice, "Pass-globex-1", star);
+    assert!(error.contains("password authentication failed"), "{error}");
+    // Eve has no grant: there is no login role for her.
+    let error = refused(&eve, "Pass-acme-1", star);
+    assert!(error.contains("password authentication failed"), "{error}");
+    let listed = rows(&bob, "Pass-globex-1", "\\d customers").unwrap();
+    assert!(listed.iter().any(|line| line.starts_with("ssn")), "{listed:?}");
+    assert!(!listed.iter().any(|line| line.starts_with("org")), "{listed:?}");
 
-    // A new password takes the place of the old one.
-    api.put(&format!("/users/{}/password", ids[0]), json!({"password": "Changed-1"}))
-        .await
-        .expect(204);
-    api.sync_well(&source).await;
-    assert!(rows(&alice, "Pass-acme-1", star).await.is_err());
-    rows(&alice, "Changed-1", star).await.unwrap();
+    // A new password takes the place of the old one, and without the grant there is no way in.
+    let password = json!({"password": "Changed-1"});
+    admin.call("PUT", &format!("/users/{alice_id}/password"), password, 204);
+    admin.wait_for_sync(&source);
+    refused(&alice, "Pass-acme-1", star);
+    rows(&alice, "Changed-1", star).unwrap();
+    let grants = json!({"user_ids": [bob_id]});
+    admin.call("PUT", &format!("/datasources/{source}/users"), grants, 200);
+    admin.wait_for_sync(&source);
+    refused(&alice, "Changed-1", star);
+    rows(&bob, "Pass-globex-1", star).unwrap();
 
     // Neither passwords nor verifiers are in the server's log, which the superuser can read.
     let mut server = superuser("postgres").await;

@@ -262,3 +262,104 @@ decision_functions:
         "{refused}"
     );
 }
+
+/// As other tools of this kind write them: no sections but policies, and assignments that name their data source.
+const FOREIGN: &str = "
+version: 1
+policies:
+  # every table that has a tenant
+  - name: tenants
+    policy_type: row_filter
+    description: Own tenant only
+    is_enabled: true
+    targets:
+      - schemas: [public]
+        tables: [customers]
+    definition:
+      filter_expression: \"org = {user.tenant}\"
+    assignments:
+      - datasource: FIRST
+        priority: 100
+      - datasource: SECOND
+        user: ALICE
+        priority: 50
+  - name: short-ssn
+    policy_type: column_mask
+    targets:
+      - schemas: [\"*\"]
+        tables: [customers]
+        columns: [ssn]
+    definition:
+      mask_expression: \"'***-**-' || RIGHT(ssn, 4)\"
+  - name: everything
+    policy_type: column_allow
+    targets:
+      - schemas: [\"*\"]
+        tables: [\"*\"]
+        columns: [\"*\"]
+    assignments:
+      - datasource: SECOND
+        role: staff
+";
+
+#[tokio::test]
+async fn files_for_several_data_sources_are_taken_as_they_are() {
+    let api = Api::new().await;
+    let (first, second) = (database().await, database().await);
+    let (first_id, second_id) = (api.data_source(&first).await, api.data_source(&second).await);
+    let alice = unique("alice");
+    let document = FOREIGN
+        .replace("FIRST", &first)
+        .replace("SECOND", &second)
+        .replace("ALICE", &alice);
+    let refused = async |document: &str| import(&api, "", document).await.error(422);
+    assert!(
+        refused(&document)
+            .await
+            .contains(&format!("there is no user \"{alice}\""))
+    );
+    api.user(&alice).await;
+    assert!(refused(&document).await.contains("there is no role \"staff\""));
+    api.role("staff").await;
+    assert!(
+        refused(&document.replace(&first, "nowhere"))
+            .await
+            .contains("there is no data source \"nowhere\"")
+    );
+    assert_eq!(api.get("/policies").await.expect(200)["total"], 0);
+    let tenant = json!({"key": "tenant", "display_name": "Tenant", "value_type": "string"});
+    api.post("/attribute-definitions", tenant).await.expect(201);
+
+    let plan = import(&api, "?dry_run=true", &document).await.expect(200);
+    let done = import(&api, "", &document).await.expect(200);
+    assert_eq!(done["steps"], plan["steps"]);
+    assert_eq!(
+        actions(&import(&api, "?prune=true", &document).await.expect(200)),
+        [""; 0]
+    );
+    let assigned = async |id: &str| {
+        let list = api.get(&format!("/datasources/{id}/policies")).await.expect(200);
+        let mut found: Vec<String> = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| format!("{} {} {}", one["policy_name"], one["assignment_scope"], one["priority"]))
+            .collect();
+        found.sort();
+        found
+    };
+    assert_eq!(assigned(&first_id).await, [r#""tenants" "all" 100"#]);
+    assert_eq!(
+        assigned(&second_id).await,
+        [r#""everything" "role" 100"#, r#""tenants" "user" 50"#]
+    );
+    for id in [&first_id, &second_id] {
+        api.sync_well(id).await;
+    }
+    // With pruning, what the file says of a data source is all there is.
+    let changed = document.replace(&format!("user: {alice}"), "role: staff");
+    let steps = import(&api, "?prune=true", &changed).await.expect(200);
+    assert_eq!(actions(&steps), ["assign assignment", "unassign assignment"]);
+    let both = import(&api, &format!("?datasource_id={first_id}"), &document).await;
+    assert!(both.error(422).contains("leave its name out"));
+}

@@ -52,6 +52,11 @@ pub fn engine() -> String {
     variable("BR_ENGINE_FILE")
 }
 
+/// The psql of the test server.
+pub fn psql() -> String {
+    variable("BR_TEST_PSQL")
+}
+
 /// Options for a session.
 pub fn options(database: &str, user: &str) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()

@@ -14,6 +14,8 @@ mod policies;
 mod process;
 mod roles;
 mod scale;
+mod secrets;
+mod serving;
 mod store;
 mod sync;
 mod users;

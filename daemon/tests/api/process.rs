@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use crate::harness::{PASSWORD, database, engine, port, query_as, socket, superuser, unique, url};
 
 /// Settings of a store of its own.
-struct Setup {
-    database: String,
-    directory: std::path::PathBuf,
+pub struct Setup {
+    pub database: String,
+    pub directory: std::path::PathBuf,
 }
 
 impl Setup {
-    fn new() -> Setup {
+    pub fn new() -> Setup {
         let database = unique("control");
         let directory = std::env::temp_dir().join(format!("betweenrowsd-{}", uuid::Uuid::new_v4()));
         Setup { database, directory }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_betweenrowsd"));
         command
             .args(arguments)
@@ -42,7 +42,7 @@ impl Setup {
 
     /// What a command prints, which has to end with that code.
     #[track_caller]
-    fn print(&self, arguments: &[&str], code: i32) -> String {
+    pub fn print(&self, arguments: &[&str], code: i32) -> String {
         let output = self.run(arguments);
         let text = String::from_utf8(output.stdout).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -50,9 +50,15 @@ impl Setup {
         text + &errors
     }
 
-    fn serve(&self) -> Daemon {
+    pub fn serve(&self) -> Daemon {
+        self.serve_with(&[])
+    }
+
+    /// With more variables.
+    pub fn serve_with(&self, variables: &[(&str, &str)]) -> Daemon {
         let mut child = self
             .command(&["serve"])
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -67,7 +73,7 @@ impl Setup {
                 "the daemon ended before it listened"
             );
             if let Some((_, address)) = line.split_once("address=") {
-                break address.trim().to_owned();
+                break address.split_whitespace().next().unwrap().to_owned();
             }
         };
         Daemon { child, log, address }
@@ -81,35 +87,24 @@ impl Drop for Setup {
 }
 
 /// A daemon that runs, and is killed when the test ends.
-struct Daemon {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    address: String,
+pub struct Daemon {
+    pub child: Child,
+    pub log: BufReader<ChildStderr>,
+    pub address: String,
 }
 
 impl Daemon {
-    fn request(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer)
+    pub fn request(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, String) {
+        self.request_with(method, path, token, body, "")
     }
 
-    fn login(&self) -> String {
+    /// With more headers, each with its end of line. The answer is there with its head.
+    pub fn request_with(&self, method: &str, path: &str, token: &str, body: &Value, headers: &str) -> (u16, String) {
+        request(&self.address, method, path, token, body, headers)
+    }
+
+    /// The administrator's token.
+    pub fn login(&self) -> String {
         let body = json!({"username": "admin", "password": PASSWORD});
         let (status, answer) = self.request("POST", "/api/v1/auth/login", "", &body);
         assert_eq!(status, 200, "{answer}");
@@ -117,14 +112,55 @@ impl Daemon {
         body["token"].as_str().unwrap().to_owned()
     }
 
-    /// Asks the daemon to end; its exit code and what it still had to say.
-    fn terminate(mut self) -> (Option<i32>, String) {
-        let done = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        let done = kill.args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(done.success());
+    }
+
+    /// Reads its log until a line has that text.
+    pub fn wait_for(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert_ne!(
+                self.log.read_line(&mut line).unwrap(),
+                0,
+                "the daemon ended before it said: {text}"
+            );
+        }
+    }
+
+    /// Asks the daemon to end; its exit code and what it still had to say.
+    pub fn terminate(mut self) -> (Option<i32>, String) {
+        self.signal("TERM");
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap().code(), rest)
     }
+}
+
+/// Sends a request; the status, and the whole answer with its head.
+pub fn request(address: &str, method: &str, path: &str, token: &str, body: &Value, headers: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer)
 }
 
 impl Drop for Daemon {
@@ -354,10 +390,8 @@ async fn commands_work_on_the_store() {
     );
     std::fs::write(file, document.replace("role: support", "role: nobody")).unwrap();
     let report: Value = serde_json::from_str(&setup.print(&["check", "--json", file], 1)).unwrap();
-    assert_eq!(
-        report["problems"][0],
-        "policies[0].assignments[0]: there is no role \"nobody\""
-    );
+    let expected = json!([{"path": "policies[0].assignments[0]", "message": "there is no role \"nobody\""}]);
+    assert_eq!(report["problems"], expected);
     assert!(setup.print(&["completions", "bash"], 0).contains("betweenrowsd"));
     setup.print(&["migrate", "--revert-all"], 0);
     assert!(setup.print(&["doctor"], 1).contains("betweenrowsd migrate"));

@@ -230,7 +230,7 @@ fn policy(value: &Value, path: &str, issues: &mut Issues) -> Option<PolicySpec> 
     })
 }
 
-fn assignments(value: &Value, path: &str, issues: &mut Issues) -> Option<Vec<AssignmentSpec>> {
+pub(super) fn assignments(value: &Value, path: &str, issues: &mut Issues) -> Option<Vec<AssignmentSpec>> {
     let assignments = json::list(value, path, MAX_ITEMS, issues, assignment)?;
     report_repeated(assignments.iter().map(|assignment| &assignment.to), path, issues);
     Some(assignments)
