@@ -766,6 +766,12 @@ create function betweenrows.status() returns jsonb
     as 'MODULE_PATHNAME', 'status_wrapper';
 comment on function betweenrows.status() is 'the state of betweenrows in this database: mode, numbers and findings';
 
+create function betweenrows.discover(schemas text[], names text[] default null) returns setof jsonb
+    language c stable security definer set search_path = pg_catalog, pg_temp
+    as 'MODULE_PATHNAME', 'discover_wrapper';
+comment on function betweenrows.discover(text[], text[]) is
+    'the relations of schemas, or those of these names (one of each array) with their columns, hidden ones as well';
+
 -- Audit ------------------------------------------------------------------------------------------------------------
 
 create function betweenrows.set_audit(level text, policy text default null, to_user text default null,

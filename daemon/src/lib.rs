@@ -11,6 +11,7 @@ pub mod check;
 pub mod commands;
 pub mod config;
 pub mod decisions;
+pub mod discovery;
 pub mod document;
 pub mod error;
 pub mod expression;

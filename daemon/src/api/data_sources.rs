@@ -45,6 +45,8 @@ pub struct CreateDataSource {
     /// host, database and username are required; port 5432 and sslmode `require` are the defaults.
     config: ConfigInput,
     is_active: Option<bool>,
+    /// `selected` (the default): what is not selected in the catalog does not exist; or `everything`.
+    catalog_mode: Option<String>,
     /// `repair` (the default) or `keep`: what happens to managed objects that somebody changed in the database.
     drift: Option<String>,
 }
@@ -54,6 +56,7 @@ pub struct CreateDataSource {
 pub struct UpdateDataSource {
     name: Option<String>,
     access_mode: Option<String>,
+    catalog_mode: Option<String>,
     /// Without a password the one there is stays.
     config: Option<ConfigInput>,
     is_active: Option<bool>,
@@ -139,6 +142,7 @@ pub async fn create(
         password: new.config.password,
         is_active: new.is_active.unwrap_or(true),
         access_mode: new.access_mode.unwrap_or_else(|| "policy_required".to_owned()),
+        catalog_mode: new.catalog_mode.unwrap_or_else(|| "selected".to_owned()),
         drift: new.drift.unwrap_or_else(|| "repair".to_owned()),
     };
     let mut change = app.store.change(actor).await?;
@@ -171,6 +175,7 @@ pub async fn update(
     let source = data_sources::update(&mut change, id, wanted.version, |content| {
         set(&mut content.name, wanted.name);
         set(&mut content.access_mode, wanted.access_mode);
+        set(&mut content.catalog_mode, wanted.catalog_mode);
         set(&mut content.is_active, wanted.is_active);
         set(&mut content.drift, wanted.drift);
         if let Some(config) = wanted.config {

@@ -12,6 +12,7 @@ pub mod auth;
 mod context;
 mod data_sources;
 mod decision_functions;
+mod discovery;
 mod document;
 mod extract;
 mod grants;
@@ -41,6 +42,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::discovery::Runner;
 use crate::secrets::token::TokenKey;
 use crate::store::Store;
 use crate::sync::target::MOST_QUESTIONS;
@@ -64,6 +66,8 @@ pub struct App {
     pub trusted_proxies: Vec<IpAddr>,
     /// Bounds the questions that are put to databases at the same time.
     permits: Arc<Semaphore>,
+    /// Runs discovery jobs.
+    pub discovery: Runner,
     /// Slows down guessing of passwords.
     limiter: limiter::Limiter,
     /// What `/metrics` shows.
@@ -89,6 +93,7 @@ impl App {
             sync_wait,
             trusted_proxies,
             permits: Arc::new(Semaphore::new(MOST_QUESTIONS)),
+            discovery: Runner::default(),
             limiter: limiter::Limiter::default(),
             metrics: metrics::Metrics::default(),
         }
@@ -162,6 +167,9 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(grants::roles, grants::set_roles))
         .routes(routes!(assignments::list, assignments::create))
         .routes(routes!(assignments::delete))
+        .routes(routes!(discovery::get, discovery::cancel))
+        .routes(routes!(discovery::events))
+        .routes(routes!(discovery::catalog))
         .routes(routes!(sync::list))
         .routes(routes!(sync::get, sync::request))
         .routes(routes!(audit::admin))
@@ -170,6 +178,7 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .layer(DefaultBodyLimit::max(MAX_BODY));
     let documents = OpenApiRouter::new()
         .routes(routes!(document::import))
+        .routes(routes!(discovery::start))
         .layer(DefaultBodyLimit::max(MAX_DOCUMENT));
     OpenApiRouter::with_openapi(Description::openapi())
         .nest("/api/v1", v1.merge(documents))

@@ -59,7 +59,8 @@ pub async fn tell_state(State(app): State<Shared>, request: Request, next: Next)
         && !path.ends_with("/auth/login")
         && !path.ends_with("/test")
         && !path.ends_with("/preview")
-        && !path.ends_with("/validate-expression");
+        && !path.ends_with("/validate-expression")
+        && !path.contains("/discover");
     let mut response = next.run(request).await;
     if changes && response.status().is_success() {
         match state(&app).await {

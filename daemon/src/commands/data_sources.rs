@@ -55,6 +55,9 @@ pub struct Add {
     /// policy_required or open
     #[arg(long, default_value = "policy_required")]
     access_mode: String,
+    /// selected: nothing exists for users before a catalog selects it; or everything
+    #[arg(long, default_value = "selected")]
+    catalog_mode: String,
     /// repair or keep what somebody changes in the database
     #[arg(long, default_value = "repair")]
     drift: String,
@@ -117,6 +120,7 @@ fn content(add: Add) -> Result<Content, Failure> {
         password,
         is_active: true,
         access_mode: add.access_mode,
+        catalog_mode: add.catalog_mode,
         drift: add.drift,
     })
 }

@@ -47,6 +47,7 @@ pub async fn serve(config: Config) -> Outcome {
     // The port may have been 0.
     tracing::info!(address = %socket.local_addr()?, tls = identity.is_some(), "listening");
     let (stop, stopped) = watch::channel(false);
+    let jobs = app.clone();
     let worker = tokio::spawn(worker::run(store, config.sync_interval, stopped.clone()));
     let router = api::router(app, &config.origins);
     let server = tokio::spawn(answer(socket, identity.clone(), router, stopped.clone()));
@@ -66,6 +67,7 @@ pub async fn serve(config: Config) -> Outcome {
     tracing::info!("stopping");
     stop.send(true)?;
     let end = async {
+        jobs.discovery.stop().await;
         server.await??;
         worker.await?;
         Ok::<_, Failure>(())

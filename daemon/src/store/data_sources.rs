@@ -29,6 +29,8 @@ pub struct DataSource {
     pub is_active: bool,
     /// `open`, or `policy_required`: a table without a matching `column_allow` does not exist.
     pub access_mode: String,
+    /// `selected`: what is not selected in the catalog does not exist; or `everything`. Saving a catalog makes it `selected`.
+    pub catalog_mode: String,
     /// `repair` or `keep`: what happens to managed objects that somebody changed in the database.
     pub drift: String,
     /// When its policies were last brought in line (UTC).
@@ -76,6 +78,8 @@ pub struct Content {
     pub is_active: bool,
     /// See [`DataSource`].
     pub access_mode: String,
+    /// See [`DataSource`].
+    pub catalog_mode: String,
     /// See [`DataSource`].
     pub drift: String,
 }
@@ -127,6 +131,10 @@ impl Content {
             "access_mode: must be open or policy_required",
         );
         check(
+            ["selected", "everything"].contains(&self.catalog_mode.as_str()),
+            "catalog_mode: must be selected or everything",
+        );
+        check(
             ["repair", "keep"].contains(&self.drift.as_str()),
             "drift: must be repair or keep",
         );
@@ -147,6 +155,7 @@ impl DataSource {
             password: None,
             is_active: self.is_active,
             access_mode: self.access_mode.clone(),
+            catalog_mode: self.catalog_mode.clone(),
             drift: self.drift.clone(),
         }
     }
@@ -164,6 +173,7 @@ struct Row {
     ssl_root_cert: Option<String>,
     is_active: bool,
     access_mode: String,
+    catalog_mode: String,
     drift: String,
     version: i32,
     last_sync_at: Option<DateTime<Utc>>,
@@ -188,6 +198,7 @@ impl From<Row> for DataSource {
             },
             is_active: row.is_active,
             access_mode: row.access_mode,
+            catalog_mode: row.catalog_mode,
             drift: row.drift,
             version: row.version,
             last_sync_at: row.last_sync_at,
@@ -203,7 +214,7 @@ pub async fn list(conn: &mut PgConnection, search: &str, window: Window) -> Resu
     let rows = sqlx::query_as!(
         Row,
         "select d.id, name, ds_type, host, port, database, username, sslmode, ssl_root_cert, is_active, access_mode, \
-         d.drift, version, s.succeeded_at as last_sync_at, \
+         catalog_mode, d.drift, version, s.succeeded_at as last_sync_at, \
          case when s.requested > s.done and s.state in ('in_sync', 'drifted') then 'pending' else s.state end \
          as \"last_sync_result!\", created_at, updated_at \
          from data_sources d join sync_states s on s.data_source_id = d.id \
@@ -228,7 +239,7 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<DataSource> {
     let row = sqlx::query_as!(
         Row,
         "select d.id, name, ds_type, host, port, database, username, sslmode, ssl_root_cert, is_active, access_mode, \
-         d.drift, version, s.succeeded_at as last_sync_at, \
+         catalog_mode, d.drift, version, s.succeeded_at as last_sync_at, \
          case when s.requested > s.done and s.state in ('in_sync', 'drifted') then 'pending' else s.state end \
          as \"last_sync_result!\", created_at, updated_at \
          from data_sources d join sync_states s on s.data_source_id = d.id where d.id = $1",
@@ -265,7 +276,7 @@ pub async fn create(change: &mut Change<'_>, new: &Content) -> Result<DataSource
         .map(|password| change.sealer.seal(PASSWORD_PLACE, id, password.as_bytes()));
     sqlx::query!(
         "insert into data_sources (id, name, host, port, database, username, password, sslmode, ssl_root_cert, is_active, \
-         access_mode, drift) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         access_mode, catalog_mode, drift) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         id,
         new.name,
         new.config.host,
@@ -277,6 +288,7 @@ pub async fn create(change: &mut Change<'_>, new: &Content) -> Result<DataSource
         new.config.ssl_root_cert,
         new.is_active,
         new.access_mode,
+        new.catalog_mode,
         new.drift
     )
     .execute(&mut *change.tx)
@@ -319,7 +331,7 @@ pub async fn update(
     sqlx::query!(
         "update data_sources set name = $2, host = $3, port = $4, database = $5, username = $6, \
          password = coalesce($7, password), sslmode = $8, ssl_root_cert = $9, is_active = $10, access_mode = $11, \
-         drift = $12, version = version + 1, updated_at = now() where id = $1",
+         catalog_mode = $12, drift = $13, version = version + 1, updated_at = now() where id = $1",
         id,
         wanted.name,
         wanted.config.host,
@@ -331,6 +343,7 @@ pub async fn update(
         wanted.config.ssl_root_cert,
         wanted.is_active,
         wanted.access_mode,
+        wanted.catalog_mode,
         wanted.drift
     )
     .execute(&mut *change.tx)
@@ -343,6 +356,14 @@ pub async fn update(
         sqlx::query!(
             "update sync_states set applied_digest = null, remote_digest = null, system_identifier = null, managed = '{}' \
              where data_source_id = $1",
+            id
+        )
+        .execute(&mut *change.tx)
+        .await?;
+    } else if before.config != wanted.config || wanted.password.is_some() {
+        // Another way there, perhaps as another role: it has to be gone, also if nothing else is wanted.
+        sqlx::query!(
+            "update sync_states set applied_digest = null where data_source_id = $1",
             id
         )
         .execute(&mut *change.tx)

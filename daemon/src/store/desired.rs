@@ -1,7 +1,8 @@
 //! The policy document that a data source should have, and the store as a document for people.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use policy::allowlist::Allowlist;
 use policy::document::{Assignee, AssignmentSpec, Document, PolicySpec, RoleSpec, Switch, UserSpec, VERSION};
 use policy::function::FunctionSpec;
 use policy::model;
@@ -10,26 +11,54 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::assignments::{self, Assignment};
+use super::catalog::{self, Catalog};
 use super::{Window, attributes, data_sources, decision_functions, grants, policies};
 use crate::error::{Error, Result};
 
-/// What a data source should have. Users without an access grant are in it as inactive, which refuses their statements:
-/// left out, a login role of that name would be a subject without a user row, and only that.
+/// What a data source should have. A grant is always required there, and nothing exists that is not selected, unless the
+/// data source says so.
 pub async fn for_sync(conn: &mut PgConnection, data_source: Uuid) -> Result<Document> {
-    let granted = grants::granted(conn, data_source).await?;
-    build(conn, Some(data_source), Some(&granted)).await
+    let mut document = for_export(conn, Some(data_source)).await?;
+    // A database gets the functions that it needs.
+    let policies = document.policies.iter().flatten();
+    let used: BTreeSet<&String> = policies
+        .filter_map(|policy| policy.decision_function.as_ref())
+        .collect();
+    let functions = document.decision_functions.iter_mut();
+    functions.for_each(|functions| functions.retain(|function| used.contains(&function.name)));
+    document.access = Switch::On(access(conn, data_source).await?);
+    document.catalog = match data_sources::find(conn, data_source).await?.catalog_mode.as_str() {
+        "everything" => Switch::Off,
+        // Also for a value that the store should not have.
+        _ => Switch::On(allowlist(&catalog::find(conn, data_source).await?)),
+    };
+    Ok(document)
+}
+
+async fn access(conn: &mut PgConnection, data_source: Uuid) -> Result<Vec<Assignee>> {
+    let users = grants::users(conn, data_source).await?.into_iter();
+    let roles = grants::roles(conn, data_source).await?.into_iter();
+    let users = users.map(|user| Assignee::User(user.username));
+    Ok(users.chain(roles.map(|role| Assignee::Role(role.name))).collect())
+}
+
+fn allowlist(catalog: &Catalog) -> Allowlist {
+    let tables = |tables: BTreeMap<String, Vec<String>>| {
+        let tables = tables.into_iter();
+        Some(
+            tables
+                .map(|(name, columns)| (name, Some(columns.into_iter().collect())))
+                .collect(),
+        )
+    };
+    let schemas = catalog.selection().into_iter();
+    Allowlist {
+        schemas: schemas.map(|(name, below)| (name, tables(below))).collect(),
+    }
 }
 
 /// The store as a document: with the access mode and the assignments of a data source, or without either.
 pub async fn for_export(conn: &mut PgConnection, data_source: Option<Uuid>) -> Result<Document> {
-    build(conn, data_source, None).await
-}
-
-async fn build(
-    conn: &mut PgConnection,
-    data_source: Option<Uuid>,
-    granted: Option<&BTreeSet<Uuid>>,
-) -> Result<Document> {
     let access_mode = match data_source {
         Some(id) => Some(model::parse_access_mode(
             &data_sources::find(conn, id).await?.access_mode,
@@ -47,22 +76,13 @@ async fn build(
         None => None,
     };
     let policies = policies(conn, assigned).await?;
-    let mut functions = functions(conn).await?;
-    if granted.is_some() {
-        // A database gets what it needs.
-        let used: BTreeSet<&String> = policies
-            .iter()
-            .filter_map(|policy| policy.decision_function.as_ref())
-            .collect();
-        functions.retain(|function| used.contains(&function.name));
-    }
     Ok(Document {
         version: VERSION,
         access_mode,
         attributes: Some(attributes::definitions(conn).await?),
         roles: Some(roles(conn).await?),
-        decision_functions: Some(functions),
-        users: Some(users(conn, granted).await?),
+        decision_functions: Some(functions(conn).await?),
+        users: Some(users(conn).await?),
         policies: Some(policies),
         access: Switch::Keep,
         catalog: Switch::Keep,
@@ -88,9 +108,9 @@ async fn roles(conn: &mut PgConnection) -> Result<Vec<RoleSpec>> {
         .collect())
 }
 
-async fn users(conn: &mut PgConnection, granted: Option<&BTreeSet<Uuid>>) -> Result<Vec<UserSpec>> {
+async fn users(conn: &mut PgConnection) -> Result<Vec<UserSpec>> {
     let rows = sqlx::query!(
-        r#"select id, username, is_active, attributes, array(select r.name from role_members m
+        r#"select username, is_active, attributes, array(select r.name from role_members m
            join roles r on r.id = m.role_id where m.user_id = u.id order by r.name) as "roles!"
            from users u order by username"#
     )
@@ -100,7 +120,7 @@ async fn users(conn: &mut PgConnection, granted: Option<&BTreeSet<Uuid>>) -> Res
         .into_iter()
         .map(|row| UserSpec {
             username: row.username,
-            is_active: Some(granted.map_or(row.is_active, |granted| granted.contains(&row.id))),
+            is_active: Some(row.is_active),
             attributes: Some(match row.attributes {
                 Value::Object(values) => values,
                 _ => Map::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -75,14 +75,27 @@ pub async fn granted(conn: &mut PgConnection, data_source: Uuid) -> Result<BTree
     Ok(users)
 }
 
-#[derive(Serialize)]
-struct UserIds {
-    user_ids: Vec<Uuid>,
-}
-
-#[derive(Serialize)]
-struct RoleIds {
-    role_ids: Vec<Uuid>,
+/// Names of the users and active roles that may use a data source. A role of the server that has the name of such a role
+/// gives its members what the role has.
+pub async fn granted_names(conn: &mut PgConnection, data_source: Uuid) -> Result<BTreeSet<String>> {
+    let graph = roles::graph(conn).await?;
+    let ids: Vec<Uuid> = granted(conn, data_source).await?.into_iter().collect();
+    let users = sqlx::query_scalar!("select username from users where id = any ($1)", &ids)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut names: BTreeSet<String> = users.into_iter().collect();
+    let granted: BTreeSet<u128> = roles(conn, data_source)
+        .await?
+        .iter()
+        .map(|role| role.id.as_u128())
+        .collect();
+    let all = sqlx::query!("select id, name from roles").fetch_all(conn).await?;
+    let reaching = all.into_iter().filter(|role| {
+        let above = graph.active_roles([role.id.as_u128()].into_iter());
+        !above.is_disjoint(&granted)
+    });
+    names.extend(reaching.map(|role| role.name));
+    Ok(names)
 }
 
 /// Replaces the users with a grant of their own.
@@ -92,32 +105,17 @@ pub async fn set_users(change: &mut Change<'_>, data_source: Uuid, user_ids: &[U
         users::find(&mut change.tx, *id).await?;
     }
     sqlx::query!(
-        "delete from data_source_users where data_source_id = $1 and user_id <> all ($2)",
-        data_source,
-        user_ids
-    )
-    .execute(&mut *change.tx)
-    .await?;
-    sqlx::query!(
-        "insert into data_source_users (data_source_id, user_id) select $1, id from unnest($2::uuid[]) id \
+        "with gone as (delete from data_source_users where data_source_id = $1 and user_id <> all ($2)) \
+         insert into data_source_users (data_source_id, user_id) select $1, id from unnest($2::uuid[]) id \
          on conflict do nothing",
         data_source,
         user_ids
     )
     .execute(&mut *change.tx)
     .await?;
-    let before = UserIds {
-        user_ids: before.iter().map(|member| member.id).collect(),
-    };
-    let after = UserIds {
-        user_ids: user_ids.to_vec(),
-    };
-    change
-        .record("datasource", data_source, "set_users", Some(&before), Some(&after))
-        .await?;
-    // Login roles belong to a whole server, with all data sources that are on it.
-    change.touch_all();
-    Ok(())
+    let before: Vec<Uuid> = before.iter().map(|user| user.id).collect();
+    let (before, after) = (json!({"user_ids": before}), json!({"user_ids": user_ids}));
+    replaced(change, data_source, "set_users", &before, &after).await
 }
 
 /// Replaces the roles with a grant. Inactive ones are refused.
@@ -130,29 +128,30 @@ pub async fn set_roles(change: &mut Change<'_>, data_source: Uuid, role_ids: &[U
         }
     }
     sqlx::query!(
-        "delete from data_source_roles where data_source_id = $1 and role_id <> all ($2)",
-        data_source,
-        role_ids
-    )
-    .execute(&mut *change.tx)
-    .await?;
-    sqlx::query!(
-        "insert into data_source_roles (data_source_id, role_id) select $1, id from unnest($2::uuid[]) id \
+        "with gone as (delete from data_source_roles where data_source_id = $1 and role_id <> all ($2)) \
+         insert into data_source_roles (data_source_id, role_id) select $1, id from unnest($2::uuid[]) id \
          on conflict do nothing",
         data_source,
         role_ids
     )
     .execute(&mut *change.tx)
     .await?;
-    let before = RoleIds {
-        role_ids: before.iter().map(|role| role.id).collect(),
-    };
-    let after = RoleIds {
-        role_ids: role_ids.to_vec(),
-    };
+    let before: Vec<Uuid> = before.iter().map(|role| role.id).collect();
+    let (before, after) = (json!({"role_ids": before}), json!({"role_ids": role_ids}));
+    replaced(change, data_source, "set_roles", &before, &after).await
+}
+
+async fn replaced(
+    change: &mut Change<'_>,
+    data_source: Uuid,
+    action: &str,
+    before: &Value,
+    after: &Value,
+) -> Result<()> {
     change
-        .record("datasource", data_source, "set_roles", Some(&before), Some(&after))
+        .record("datasource", data_source, action, Some(before), Some(after))
         .await?;
+    // Login roles belong to a whole server, with all data sources that are on it.
     change.touch_all();
     Ok(())
 }

@@ -7,12 +7,14 @@
 pub mod admin_audit;
 pub mod assignments;
 pub mod attributes;
+pub mod catalog;
 pub mod data_sources;
 pub mod decision_functions;
 pub mod desired;
 pub mod effective;
 pub mod grants;
 pub mod import;
+pub mod jobs;
 pub mod policies;
 pub mod roles;
 pub mod sync_states;

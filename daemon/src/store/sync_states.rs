@@ -32,6 +32,13 @@ pub struct SyncState {
     pub steps: Value,
     /// What somebody else had changed there.
     pub drift: Value,
+    /// In what the database differs from the catalog, as `sync_catalog` tells it; null if nobody looked yet.
+    pub catalog_drift: Option<Value>,
+    /// When that was found (UTC).
+    #[serde(serialize_with = "time::optional")]
+    pub catalog_checked_at: Option<DateTime<Utc>>,
+    /// What the role of the data source may not do there, with the command that mends it.
+    pub warnings: Value,
     /// Failures in a row.
     pub failures: i32,
     /// When it is tried again (UTC).
@@ -106,6 +113,8 @@ pub struct Outcome {
     pub state: &'static str,
     /// The policies that are refused there.
     pub problems: Vec<Problem>,
+    /// See [`SyncState`].
+    pub warnings: Vec<String>,
     /// What was done.
     pub steps: Vec<Step>,
     /// What somebody else had changed; `None` leaves the last finding.
@@ -126,8 +135,9 @@ pub async fn list(conn: &mut PgConnection, ids: Option<&[Uuid]>) -> Result<Vec<S
         SyncState,
         r#"select s.data_source_id, d.name,
            case when s.requested > s.done and s.state in ('in_sync', 'drifted') then 'pending' else s.state end as "state!",
-           s.requested <= s.done as "is_current!", s.error, s.problems, s.steps, s.drift, s.failures, s.retry_at,
-           s.attempted_at, s.succeeded_at, s.audit, s.audit_at from sync_states s join data_sources d on d.id = s.data_source_id
+           s.requested <= s.done as "is_current!", s.error, s.problems, s.steps, s.drift, s.catalog_drift,
+           s.catalog_checked_at, s.warnings, s.failures, s.retry_at, s.attempted_at, s.succeeded_at, s.audit, s.audit_at
+           from sync_states s join data_sources d on d.id = s.data_source_id
            where ($1::uuid[] is null or d.id = any ($1)) order by d.name"#,
         ids
     )
@@ -188,7 +198,8 @@ pub async fn succeeded(conn: &mut PgConnection, id: Uuid, outcome: &Outcome) -> 
     sqlx::query!(
         "update sync_states set done = greatest(done, $2), state = $3, error = null, problems = $4, steps = $5, \
          drift = coalesce($6, drift), failures = 0, retry_at = null, attempted_at = now(), succeeded_at = now(), \
-         managed = $7, applied_digest = $8, remote_digest = $9, system_identifier = $10 where data_source_id = $1",
+         managed = $7, applied_digest = $8, remote_digest = $9, system_identifier = $10, warnings = $11 \
+         where data_source_id = $1",
         id,
         outcome.requested,
         outcome.state,
@@ -198,7 +209,8 @@ pub async fn succeeded(conn: &mut PgConnection, id: Uuid, outcome: &Outcome) -> 
         outcome.managed,
         outcome.applied_digest,
         outcome.remote_digest,
-        outcome.system_identifier
+        outcome.system_identifier,
+        Json(&outcome.warnings) as _
     )
     .execute(conn)
     .await?;
@@ -206,12 +218,13 @@ pub async fn succeeded(conn: &mut PgConnection, id: Uuid, outcome: &Outcome) -> 
 }
 
 /// Notes that a data source was looked at and is as it should be.
-pub async fn unchanged(conn: &mut PgConnection, id: Uuid, requested: i64) -> Result<()> {
+pub async fn unchanged(conn: &mut PgConnection, id: Uuid, requested: i64, warnings: Option<&[String]>) -> Result<()> {
     sqlx::query!(
         "update sync_states set done = greatest(done, $2), attempted_at = now(), failures = 0, retry_at = null, \
-         error = null where data_source_id = $1",
+         error = null, warnings = coalesce($3, warnings) where data_source_id = $1",
         id,
-        requested
+        requested,
+        warnings.map(Json) as _
     )
     .execute(conn)
     .await?;
@@ -237,6 +250,18 @@ pub async fn failed(conn: &mut PgConnection, id: Uuid, error: &str) -> Result<()
          retry_at = now() + make_interval(secs => least(300, power(2, least(failures, 10)))) where data_source_id = $1",
         id,
         error
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes in what the database differs from the catalog.
+pub async fn catalog_checked(conn: &mut PgConnection, id: Uuid, drift: &Value) -> Result<()> {
+    sqlx::query!(
+        "update sync_states set catalog_drift = $2, catalog_checked_at = now() where data_source_id = $1",
+        id,
+        drift
     )
     .execute(conn)
     .await?;

@@ -51,9 +51,9 @@ pub async fn differences(target: &mut PgConnection, document: &Document) -> Resu
     Ok(steps.into_iter().filter(|step| step.action != "none").collect())
 }
 
-/// A digest of the whole catalog.
+/// Another text after each change of the catalog.
 pub async fn digest(target: &mut PgConnection) -> Result<String> {
-    sqlx::query_scalar("select md5(betweenrows.export()::text)")
+    sqlx::query_scalar("select betweenrows.catalog_digest()")
         .fetch_one(target)
         .await
         .map_err(target::unavailable)
@@ -208,19 +208,24 @@ async fn remove_links(
     wanted: &Managed,
     applied: &mut Applied,
 ) -> Result<()> {
+    for whom in unwanted(managed.access.iter().flatten(), wanted.access.as_ref()) {
+        remove(
+            target,
+            applied,
+            "select betweenrows.revoke_access($1, $2)",
+            &[whom.user.as_deref(), whom.role.as_deref()],
+            step("revoke", "access_grant", &whom.to_string(), ""),
+        )
+        .await?;
+    }
     for (name, assignments) in &managed.policies {
         for whom in unwanted(assignments, wanted.policies.get(name)) {
-            let detail = match (&whom.user, &whom.role) {
-                (Some(user), _) => format!("user \"{user}\""),
-                (None, Some(role)) => format!("role \"{role}\""),
-                (None, None) => "everyone".to_owned(),
-            };
             remove(
                 target,
                 applied,
                 "select betweenrows.unassign_policy($1, $2, $3)",
                 &[Some(name), whom.user.as_deref(), whom.role.as_deref()],
-                step("unassign", "assignment", name, detail),
+                step("unassign", "assignment", name, whom.to_string()),
             )
             .await?;
         }
@@ -292,9 +297,12 @@ async fn remove_objects(
     Ok(())
 }
 
-fn unwanted<'a, T: Ord>(managed: &'a BTreeSet<T>, wanted: Option<&'a BTreeSet<T>>) -> impl Iterator<Item = &'a T> {
+fn unwanted<'a, T: Ord>(
+    managed: impl IntoIterator<Item = &'a T>,
+    wanted: Option<&'a BTreeSet<T>>,
+) -> impl Iterator<Item = &'a T> {
     managed
-        .iter()
+        .into_iter()
         .filter(move |link| wanted.is_none_or(|wanted| !wanted.contains(link)))
 }
 

@@ -82,7 +82,7 @@ pub async fn provision(
     store_id: Uuid,
     wanted: &BTreeMap<String, Wanted>,
 ) -> Result<Vec<Step>> {
-    let mark = format!("managed by betweenrowsd, store {store_id}");
+    let mark = mark(store_id);
     let names: Vec<&str> = wanted.keys().map(String::as_str).collect();
     let existing: Vec<(String, bool, bool, Option<String>)> = sqlx::query_as(
         "select rolname::text, rolcanlogin, rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls, \
@@ -143,11 +143,16 @@ pub async fn provision(
     Ok(steps)
 }
 
+/// The comment of what this store created.
+pub(super) fn mark(store_id: Uuid) -> String {
+    format!("managed by betweenrowsd, store {store_id}")
+}
+
 fn marked(mark: &str, role: &Wanted) -> String {
     format!("{mark}, password {}", role.generation)
 }
 
-fn step(action: &str, name: &str, detail: &str) -> Step {
+pub(super) fn step(action: &str, name: &str, detail: &str) -> Step {
     Step {
         action: action.to_owned(),
         kind: "login_role".to_owned(),
@@ -165,14 +170,14 @@ async fn comment_on(target: &mut PgConnection, name: &str, comment: &str) -> Res
 }
 
 /// Statements about roles take no parameters.
-async fn execute(target: &mut PgConnection, statement: &str) -> Result<()> {
+pub(super) async fn execute(target: &mut PgConnection, statement: &str) -> Result<()> {
     sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
         .execute(target)
         .await
         .map(drop)
         .map_err(
             |error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
-                Some("42501") => Error::Unavailable(
+                Some("42501") => Error::Forbidden(
                     "the role of the data source may not manage login roles; a superuser has to run: \
                  alter role … createrole"
                         .to_owned(),
@@ -182,12 +187,12 @@ async fn execute(target: &mut PgConnection, statement: &str) -> Result<()> {
         )
 }
 
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A string literal that means the same whatever `standard_conforming_strings` is.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 

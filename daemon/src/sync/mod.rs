@@ -9,6 +9,7 @@
 //!   it was, and its data source is `partial` until it is mended.
 
 mod apply;
+mod connect;
 mod login_roles;
 mod managed;
 mod run;

@@ -1,15 +1,19 @@
 //! One sync of one data source.
 
-use policy::document::Document;
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::document::{Assignee, Document, Switch, UserSpec};
 use ring::digest::{SHA256, digest as sha256};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::managed::Managed;
-use super::{apply, login_roles, target};
+use super::{apply, connect, login_roles, target};
+use crate::discovery;
 use crate::error::{Error, Result};
+use crate::store::data_sources::{self, DataSource};
 use crate::store::sync_states::{self, Outcome, Work};
-use crate::store::{Store, data_sources, desired};
+use crate::store::{Store, catalog, desired, grants};
 
 /// Taken in the database while its catalog is changed, whichever daemon does it.
 const TARGET_LOCK: i64 = 0x6272_6f77_7302;
@@ -65,7 +69,9 @@ fn lock_key(of: &[u8]) -> i32 {
 struct Wish {
     work: Work,
     document: Document,
-    login_roles: std::collections::BTreeMap<String, login_roles::Wanted>,
+    login_roles: BTreeMap<String, login_roles::Wanted>,
+    /// Names of the roles that may log in to the database.
+    allowed: BTreeSet<String>,
     digest: String,
 }
 
@@ -78,6 +84,7 @@ async fn wish(store: &Store, conn: &mut PgConnection, id: Uuid, system_identifie
     let work = sync_states::work(&mut snapshot, id).await?;
     let document = desired::for_sync(&mut snapshot, id).await?;
     let login_roles = login_roles::wanted(&mut snapshot, &store.sealer, id, system_identifier).await?;
+    let allowed = grants::granted_names(&mut snapshot, id).await?;
     snapshot.commit().await?;
     let text = format!("{}\n{}", document.to_json(), login_roles::summary(&login_roles));
     let digest = sha256(&SHA256, text.as_bytes());
@@ -85,6 +92,7 @@ async fn wish(store: &Store, conn: &mut PgConnection, id: Uuid, system_identifie
         work,
         document,
         login_roles,
+        allowed,
         digest: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
     })
 }
@@ -102,7 +110,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     {
         let wish = wish(store, conn, id, identifier).await?;
         if wish.work.applied_digest.as_ref() == Some(&wish.digest) {
-            return sync_states::unchanged(conn, id, wish.work.requested).await;
+            return sync_states::unchanged(conn, id, wish.work.requested, None).await;
         }
     }
 
@@ -120,14 +128,18 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
         .await
         .map_err(target::unavailable)?;
 
-    let wish = wish(store, conn, id, &identifier).await?;
+    let mut wish = wish(store, conn, id, &identifier).await?;
+    let_in(&mut tx, &mut wish.document).await?;
     let applied_before = wish.work.applied_digest.as_ref() == Some(&wish.digest);
     let remote = apply::digest(&mut tx).await?;
     let mut drift = None;
     if applied_before && wish.work.remote_digest.is_some() {
         if wish.work.remote_digest.as_ref() == Some(&remote) && wish.work.state == "in_sync" {
-            tx.rollback().await.map_err(target::unavailable)?;
-            return sync_states::unchanged(conn, id, wish.work.requested).await;
+            // Roles come and go without the catalog.
+            let connect = connect::restrict(&mut tx, store.id().await?, &wish.allowed).await?;
+            tx.commit().await.map_err(target::unavailable)?;
+            note_catalog_drift(conn, &mut target, &source).await?;
+            return sync_states::unchanged(conn, id, wish.work.requested, Some(&connect.warnings)).await;
         }
         // Nothing new is wanted, so what differs was changed by somebody else.
         if wish.work.state != "partial" {
@@ -146,6 +158,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
             requested: wish.work.requested,
             state: "drifted",
             problems: Vec::new(),
+            warnings: Vec::new(),
             steps: Vec::new(),
             drift,
             managed: wish.work.managed,
@@ -160,7 +173,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     // Somebody may have changed users meanwhile, or not all was accepted: then all of them are applied.
     let untouched = wish.work.state == "in_sync" && wish.work.remote_digest.as_ref() == Some(&remote);
     let document = match untouched {
-        true => managed.without_users_in_force(&wish.document),
+        true => managed.without_what_is_in_force(&wish.document),
         false => wish.document.clone(),
     };
     let mut applied = apply::apply(&mut tx, &document, &managed, &wanted).await?;
@@ -177,8 +190,11 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     applied
         .steps
         .extend(login_roles::provision(&mut tx, store_id, &wish.login_roles).await?);
+    let connect = connect::restrict(&mut tx, store_id, &wish.allowed).await?;
+    applied.steps.extend(connect.steps);
     let remote_digest = apply::digest(&mut tx).await?;
     tx.commit().await.map_err(target::unavailable)?;
+    note_catalog_drift(conn, &mut target, &source).await?;
     target.close().await.ok();
     let state = if applied.problems.is_empty() {
         "in_sync"
@@ -196,6 +212,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
             managed.union(&wanted)
         }),
         problems: applied.problems,
+        warnings: connect.warnings,
         steps: applied.steps,
         drift,
         applied_digest: wish.digest,
@@ -203,6 +220,49 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
         system_identifier: identifier,
     };
     sync_states::succeeded(conn, id, &outcome).await
+}
+
+/// Adds the daemon's own role to those who may use the database. It is governed like any other, and without a grant could
+/// not create login roles. Exempt roles need none.
+async fn let_in(target: &mut PgConnection, document: &mut Document) -> Result<()> {
+    let role: Option<String> = sqlx::query_scalar(
+        "select w.i ->> 'login_role' from betweenrows.whoami() w(i) where not (w.i ->> 'is_exempt')::boolean",
+    )
+    .fetch_optional(target)
+    .await
+    .map_err(target::unavailable)?;
+    let Some(role) = role else { return Ok(()) };
+    let users = document.users.get_or_insert_default();
+    if !users.iter().any(|user| user.username == role) {
+        users.push(UserSpec {
+            username: role.clone(),
+            is_active: Some(true),
+            attributes: Some(serde_json::Map::new()),
+            roles: Some(Vec::new()),
+        });
+    }
+    let itself = Assignee::User(role);
+    if let Switch::On(grants) = &mut document.access
+        && !grants.contains(&itself)
+    {
+        grants.push(itself);
+    }
+    Ok(())
+}
+
+/// Looks in what the database differs from the catalog that was saved. That is for people: it holds nothing up.
+async fn note_catalog_drift(conn: &mut PgConnection, target: &mut PgConnection, source: &DataSource) -> Result<()> {
+    let catalog = catalog::find(conn, source.id).await?;
+    if source.catalog_mode == "everything" || catalog.schemas.is_empty() {
+        return Ok(());
+    }
+    match discovery::drift_of(target, &catalog).await {
+        Ok(drift) => sync_states::catalog_checked(conn, source.id, &drift.to_json()).await,
+        Err(error) => {
+            tracing::warn!(data_source = source.name, %error, "cannot compare the catalog with the database");
+            Ok(())
+        }
+    }
 }
 
 fn to_json(managed: &Managed) -> serde_json::Value {

@@ -254,12 +254,18 @@ async fn a_role_that_is_governed_tells_what_it_sees() {
         .unwrap();
     assert_eq!(scene.access(&scene.alice_id, "").await["is_complete"], true);
     let daemon = unique("daemon");
-    let sql = format!("create role {daemon} login createrole; grant betweenrows_admin to {daemon}");
+    let sql = format!(
+        "create role {daemon} login createrole; grant betweenrows_admin to {daemon};
+         grant execute on function pg_control_system() to {daemon}; grant connect on database {} to {daemon}",
+        scene.shop
+    );
     execute(&scene.shop, &sql).await;
     let login = json!({"config": {"username": daemon}});
     api.put(&format!("/datasources/{}", scene.source), login)
         .await
         .expect(200);
+    // It gets a grant like anybody else who uses the database.
+    api.sync_well(&scene.source).await;
     let access = scene.access(&scene.alice_id, "").await;
     assert_eq!((&access["is_complete"], &access["total"]), (&json!(false), &json!(2)));
     execute(&scene.shop, "select betweenrows.set_access_mode('policy_required')").await;
@@ -380,7 +386,8 @@ async fn a_preview_tells_who_gains_and_loses_what() {
     let change = &everyone["changes"][0];
     assert_eq!(
         (&everyone["affected_users"], &change["users"], &change["others"]),
-        (&json!(1), &json!([scene.bob]), &json!(true))
+        // A login role that is no user has no grant, and sees nothing before and after.
+        (&json!(1), &json!([scene.bob]), &json!(false))
     );
     let gone = scene.preview(json!({"policy_id": id, "delete": true})).await;
     assert_eq!(

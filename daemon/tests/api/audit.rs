@@ -132,8 +132,15 @@ async fn statements_of_all_data_sources_are_found_in_one_search() {
     let shops = [database().await, database().await];
     let (first, alice_id) = audited(&api, &shops[0], &alice).await;
     let (second, _) = audited(&api, &shops[1], &alice).await;
-    let sql = format!("create role {bob} login; grant truncate on customers to public");
+    // Bob has no account, and access as a member of a role of the server.
+    let group = unique("group");
+    let sql =
+        format!("create role {group}; create role {bob} login in role {group}; grant truncate on customers to public");
     execute(&shops[0], &sql).await;
+    let role = api.role(&group).await;
+    let roles = format!("/datasources/{first}/access/roles");
+    api.put(&roles, json!({"role_ids": [role]})).await.expect(200);
+    api.sync_well(&first).await;
     for (shop, user, query) in [
         (&shops[0], &alice, "select 'one' from customers limit 1"),
         (&shops[1], &alice, "select 'two' from customers limit 1"),

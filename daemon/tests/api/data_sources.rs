@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Api, database, port, socket, unique};
+use crate::harness::{Api, database, execute, port, socket, unique, variable};
 
 fn source(name: &str, host: &str, database: &str) -> Value {
     json!({"name": name, "ds_type": "postgres", "access_mode": "open",
@@ -126,6 +126,46 @@ async fn a_connection_is_tested() {
     api.post(&format!("/datasources/{}/test", Uuid::new_v4()), json!({}))
         .await
         .error(404);
+}
+
+/// The certificate is for "localhost", of an authority that only the test knows.
+#[tokio::test]
+async fn the_server_has_to_prove_who_it_is() {
+    let api = Api::new().await;
+    let shop = database().await;
+    execute(&shop, "create role tls_daemon login superuser password 'Secret-1'").await;
+    let authority = std::fs::read_to_string(variable("BR_TEST_CA")).unwrap();
+    let tested = async |host: &str, sslmode: &str, authority: Option<&str>| {
+        let config = json!({"host": host, "port": port(), "database": shop, "username": "tls_daemon", "password": "Secret-1",
+                            "sslmode": sslmode, "ssl_root_cert": authority});
+        let source =
+            json!({"name": unique("tls"), "ds_type": "postgres", "catalog_mode": "everything", "config": config});
+        let answer = api.post("/datasources", source).await;
+        answer.expect(201);
+        let tested = api
+            .post(&format!("/datasources/{}/test", answer.id()), json!({}))
+            .await
+            .expect(200);
+        let is_good = tested["success"].as_bool().unwrap();
+        (is_good, tested["message"].as_str().unwrap().to_owned(), answer.id())
+    };
+    let (is_good, message, source) = tested("localhost", "verify-full", Some(&authority)).await;
+    assert!(is_good, "{message}");
+    api.sync_well(&source).await;
+    // The system's authorities do not know it.
+    let (is_good, message, _) = tested("localhost", "verify-full", None).await;
+    assert!(!is_good && message.contains("certificate"), "{message}");
+    // Another name than the certificate's is good enough unless all has to be verified.
+    let (is_good, message, _) = tested("127.0.0.1", "verify-full", Some(&authority)).await;
+    assert!(!is_good && message.contains("certificate"), "{message}");
+    let (is_good, message, _) = tested("127.0.0.1", "verify-ca", Some(&authority)).await;
+    assert!(is_good, "{message}");
+    let (is_good, message, _) = tested("127.0.0.1", "require", None).await;
+    assert!(is_good, "{message}");
+    let (is_good, message, _) = tested("127.0.0.1", "disable", None).await;
+    assert!(!is_good && message.contains("no encryption"), "{message}");
+    let (is_good, message, _) = tested("localhost", "verify-full", Some("no certificate")).await;
+    assert!(!is_good, "{message}");
 }
 
 #[tokio::test]

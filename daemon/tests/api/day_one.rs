@@ -127,6 +127,19 @@ async fn day_one() {
     );
     let tested = admin.call("POST", &format!("/datasources/{source}/test"), json!({}), 200);
     assert_eq!(tested["success"], true, "{tested}");
+    let table = |name: &str| json!({"table_name": name, "table_type": "TABLE", "is_selected": true});
+    let catalog = json!({"action": "save_catalog", "schemas": [
+        {"schema_name": "public", "is_selected": true, "tables": [table("customers"), table("secrets")]}]});
+    let discover = format!("/datasources/{source}/discover");
+    let job = admin.call("POST", &discover, catalog, 202);
+    let job = format!("{discover}/{}", job["job_id"].as_str().unwrap());
+    let result = loop {
+        let job = admin.call("GET", &job, Value::Null, 200);
+        if job["status"] != "running" {
+            break job["result"].clone();
+        }
+    };
+    assert_eq!(result, json!({"ok": true, "missing_tables": []}));
     let grants = json!({"user_ids": [alice_id, bob_id]});
     admin.call("PUT", &format!("/datasources/{source}/users"), grants, 200);
     let support = admin.create("/roles", json!({"name": "support"}));

@@ -33,7 +33,7 @@ pub fn unique(name: &str) -> String {
     format!("{name}_{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn variable(name: &str) -> String {
+pub fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with `make daemon`"))
 }
 
@@ -316,12 +316,12 @@ impl Api {
         answer.id()
     }
 
-    /// Adds a database of the test server as a data source in open mode, used as superuser; its id.
+    /// Adds a database of the test server as a data source in open mode and without a catalog, used as superuser; its id.
     pub async fn data_source(&self, database: &str) -> String {
         let answer = self
             .post(
                 "/datasources",
-                json!({"name": database, "ds_type": "postgres", "access_mode": "open",
+                json!({"name": database, "ds_type": "postgres", "access_mode": "open", "catalog_mode": "everything",
                        "config": {"host": socket(), "port": port(), "database": database, "username": "postgres",
                                   "sslmode": "disable"}}),
             )

@@ -7,6 +7,7 @@ mod auth;
 mod data_sources;
 mod day_one;
 mod decision_functions;
+mod discovery;
 mod documents;
 mod harness;
 mod openapi;

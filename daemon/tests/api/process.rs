@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PASSWORD, database, engine, port, query_as, socket, superuser, unique, url};
+use crate::harness::{PASSWORD, database, engine, execute, port, query_as, socket, superuser, unique, url};
 
 /// Settings of a store of its own.
 pub struct Setup {
@@ -202,6 +202,8 @@ fn add_shop(setup: &Setup, shop: &str) {
         "disable",
         "--access-mode",
         "open",
+        "--catalog-mode",
+        "everything",
     ];
     setup.print(&arguments, 0);
 }
@@ -237,6 +239,40 @@ async fn the_daemon_starts_serves_syncs_and_stops_in_order() {
     assert!(log.contains("stopped"), "{log}");
 }
 
+/// The lock that a sync takes in its database, held until this is dropped: a sync waits in the middle of its work.
+async fn hold_up_syncs(shop: &str) -> sqlx::PgConnection {
+    let mut holder = superuser(shop).await;
+    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    holder
+}
+
+/// Whether a sync waits for that lock.
+const WAITS: &str = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
+                     and database = (select oid from pg_database where datname = current_database())";
+
+/// Ends all sessions of the daemon in a database, which it cannot get into again before `open_again`.
+async fn close(database: &str) {
+    execute(
+        "postgres",
+        &format!("alter database {database} allow_connections false"),
+    )
+    .await;
+    let end = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}' and application_name = 'betweenrowsd'"
+    );
+    execute("postgres", &end).await;
+}
+
+async fn open_again(database: &str) {
+    execute("postgres", &format!("alter database {database} allow_connections true")).await;
+}
+
+/// Whether everything is in force.
+const IN_FORCE: &str = "select (requested <= done and state = 'in_sync' and failures = 0)::text from sync_states";
+
 #[tokio::test]
 async fn another_daemon_takes_over_when_one_is_killed_while_syncing() {
     let setup = Setup::new();
@@ -246,31 +282,111 @@ async fn another_daemon_takes_over_when_one_is_killed_while_syncing() {
     let state = "select state from sync_states";
     until(&setup.database, state, &["in_sync"]).await;
     // Whoever syncs now has to wait here, in the middle of it.
-    let mut holder = superuser(&shop).await;
-    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let holder = hold_up_syncs(&shop).await;
     let token = second.login();
-    std::thread::scope(|scope| {
-        scope.spawn(|| second.request("POST", "/api/v1/roles", &token, &json!({"name": "support"})));
-    });
-    let waiting = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
-                   and database = (select oid from pg_database where datname = current_database())";
-    until(&shop, waiting, &["1"]).await;
+    second.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
+    until(&shop, WAITS, &["1"]).await;
     // It may be either of them: the first is killed, and if it was not the one, nothing is lost anyway.
     first.child.kill().unwrap();
     first.child.wait().unwrap();
     drop(holder);
     let roles = "select name from betweenrows.roles";
     until(&shop, roles, &["support"]).await;
-    until(
-        &setup.database,
-        "select (requested <= done and state = 'in_sync')::text from sync_states",
-        &["true"],
-    )
-    .await;
+    until(&setup.database, IN_FORCE, &["true"]).await;
     assert_eq!(second.terminate().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_data_source_that_goes_away_in_the_middle_of_a_sync_catches_up() {
+    let setup = Setup::new();
+    let shop = database().await;
+    let daemon = setup.serve();
+    add_shop(&setup, &shop);
+    until(&setup.database, IN_FORCE, &["true"]).await;
+    let holder = hold_up_syncs(&shop).await;
+    let token = daemon.login();
+    daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
+    until(&shop, WAITS, &["1"]).await;
+    close(&shop).await;
+    drop(holder);
+    let failed = "select (state = 'failed' and requested > done)::text from sync_states";
+    until(&setup.database, failed, &["true"]).await;
+    daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "staff"}));
+    open_again(&shop).await;
+    until(&setup.database, IN_FORCE, &["true"]).await;
+    let roles = "select name from betweenrows.roles order by 1";
+    assert_eq!(query_as(&shop, "postgres", roles).await.unwrap(), ["staff", "support"]);
+    assert_eq!(daemon.terminate().0, Some(0));
+}
+
+#[tokio::test]
+async fn a_store_that_goes_away_in_the_middle_of_a_sync_loses_nothing() {
+    let setup = Setup::new();
+    let shop = database().await;
+    let daemon = setup.serve();
+    add_shop(&setup, &shop);
+    until(&setup.database, IN_FORCE, &["true"]).await;
+    let holder = hold_up_syncs(&shop).await;
+    let token = daemon.login();
+    daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
+    until(&shop, WAITS, &["1"]).await;
+    close(&setup.database).await;
+    drop(holder);
+    // What is wanted cannot be read any more, so nothing of it gets into the database.
+    until(&shop, WAITS, &["0"]).await;
+    let roles = "select name from betweenrows.roles";
+    assert_eq!(query_as(&shop, "postgres", roles).await.unwrap(), [""; 0]);
+    open_again(&setup.database).await;
+    until(&shop, roles, &["support"]).await;
+    until(&setup.database, IN_FORCE, &["true"]).await;
+    assert_eq!(daemon.terminate().0, Some(0));
+}
+
+#[tokio::test]
+async fn the_discovery_job_of_a_killed_daemon_fails() {
+    let setup = Setup::new();
+    let shop = database().await;
+    let (mut first, second) = (setup.serve(), setup.serve());
+    add_shop(&setup, &shop);
+    until(&setup.database, IN_FORCE, &["true"]).await;
+    let source = query_as(&setup.database, "postgres", "select id::text from data_sources").await;
+    let path = format!("/api/v1/datasources/{}/discover", source.unwrap()[0]);
+    let mut blocker = superuser(&shop).await;
+    sqlx::raw_sql("begin; lock table pg_attrdef in access exclusive mode")
+        .execute(&mut blocker)
+        .await
+        .unwrap();
+    let request = json!({"action": "discover_columns", "tables": [{"schema": "public", "table": "customers"}]});
+    let token = first.login();
+    let (status, answer) = first.request("POST", &path, &token, &request);
+    assert_eq!(status, 202, "{answer}");
+    let waits = format!(
+        "select (count(*) > 0)::text from pg_stat_activity where datname = '{shop}' \
+         and application_name = 'betweenrowsd' and wait_event_type = 'Lock'"
+    );
+    until("postgres", &waits, &["true"]).await;
+    assert_eq!(second.request("POST", &path, &token, &request).0, 409);
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let job = query_as(&setup.database, "postgres", "select id::text from discovery_jobs").await;
+    let job = format!("{path}/{}", job.unwrap()[0]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let (status, answer) = second.request("GET", &job, &token, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        if answer.contains(r#""status":"failed""#) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // An orderly end does not wait for a job either, and says what became of it.
+    let (status, answer) = second.request("POST", &path, &token, &request);
+    assert_eq!(status, 202, "{answer}");
+    assert_eq!(second.terminate().0, Some(0));
+    let stopped =
+        "select count(*)::text from discovery_jobs where status = 'failed' and error = 'the daemon was stopped'";
+    until(&setup.database, stopped, &["1"]).await;
 }
 
 #[tokio::test]
@@ -281,28 +397,14 @@ async fn a_store_that_goes_away_is_waited_for() {
     let token = daemon.login();
     add_shop(&setup, &shop);
     until(&setup.database, "select state from sync_states", &["in_sync"]).await;
-    let mut server = superuser("postgres").await;
-    let close = format!("alter database {} allow_connections false", setup.database);
-    sqlx::query(sqlx::AssertSqlSafe(close))
-        .execute(&mut server)
-        .await
-        .unwrap();
-    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
-        .bind(&setup.database)
-        .execute(&mut server)
-        .await
-        .unwrap();
+    close(&setup.database).await;
     let (status, _) = daemon.request("GET", "/ready", "", &Value::Null);
     assert_eq!(status, 503);
     let (status, _) = daemon.request("GET", "/live", "", &Value::Null);
     assert_eq!(status, 200);
     let (status, answer) = daemon.request("GET", "/api/v1/roles", &token, &Value::Null);
     assert_eq!(status, 503, "{answer}");
-    let open = format!("alter database {} allow_connections true", setup.database);
-    sqlx::query(sqlx::AssertSqlSafe(open))
-        .execute(&mut server)
-        .await
-        .unwrap();
+    open_again(&setup.database).await;
     let (status, answer) = daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
     assert_eq!(status, 201, "{answer}");
     until(&shop, "select name from betweenrows.roles", &["support"]).await;

@@ -127,6 +127,146 @@ async fn whoever_has_no_grant_can_neither_log_in_nor_run_a_statement() {
     );
 }
 
+/// What is not selected does not exist, and before anything is selected nothing does.
+#[tokio::test]
+async fn the_catalog_bounds_what_exists() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let source = api.data_source(&shop).await;
+    let path = format!("/datasources/{source}");
+    let alice = unique("alice");
+    let id = api.user(&alice).await;
+    grant(&api, &source, &[&id]).await;
+    api.put(&path, json!({"catalog_mode": "selected"})).await.expect(200);
+    api.sync_well(&source).await;
+    let columns = "select string_agg(attname, ' ' order by attnum) from pg_attribute \
+                   where attrelid = (select oid from pg_class where relname = 'customers') and attnum > 0";
+    let hidden = query_as(&shop, &alice, CUSTOMERS).await.unwrap_err();
+    assert_eq!(hidden, "42P01: relation \"customers\" does not exist");
+    let request = json!({"action": "save_catalog", "schemas": [{"schema_name": "public", "is_selected": true, "tables": [
+        {"table_name": "customers", "table_type": "TABLE", "is_selected": true,
+         "columns": [{"column_name": "ssn", "is_selected": false}]}]}]});
+    api.run_job(&source, request).await;
+    api.sync_well(&source).await;
+    assert_eq!(query_as(&shop, &alice, columns).await.unwrap(), ["id org name"]);
+    let hidden = query_as(&shop, &alice, "select body from secrets").await.unwrap_err();
+    assert_eq!(hidden, "42P01: relation \"secrets\" does not exist");
+    execute(&shop, "alter table customers add salary int default 1").await;
+    assert_eq!(
+        query_as(&shop, &alice, columns).await.unwrap(),
+        ["id org name"],
+        "it is new"
+    );
+    let state = api.sync_well(&source).await;
+    assert_eq!(
+        state["catalog_drift"]["added_columns"],
+        json!(["public.customers.salary"])
+    );
+    let request = json!({"action": "save_catalog", "schemas": [{"schema_name": "public", "is_selected": true, "tables": [
+        {"table_name": "customers", "table_type": "TABLE", "is_selected": true,
+         "columns": [{"column_name": "salary", "is_selected": true}]}]}]});
+    api.run_job(&source, request).await;
+    let state = api.sync_well(&source).await;
+    assert_eq!(state["catalog_drift"]["changed_columns"], json!([]));
+    assert_eq!(query_as(&shop, &alice, columns).await.unwrap(), ["id org name salary"]);
+    // Somebody who lifts it there has it put back.
+    execute(&shop, "select betweenrows.clear_catalog()").await;
+    let state = api.sync_well(&source).await;
+    assert_eq!(state["drift"][0]["kind"], "catalog", "{state}");
+    assert_eq!(query_as(&shop, &alice, columns).await.unwrap(), ["id org name salary"]);
+    api.put(&path, json!({"catalog_mode": "everything"})).await.expect(200);
+    api.sync_well(&source).await;
+    assert_eq!(
+        query_as(&shop, &alice, columns).await.unwrap(),
+        ["id org name ssn salary"]
+    );
+}
+
+#[tokio::test]
+async fn only_those_with_a_grant_may_connect() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let (etl, pipe, stranger) = (unique("etl"), unique("pipe"), unique("stranger"));
+    let group = unique("support");
+    let member = unique("member");
+    execute(
+        &shop,
+        &format!(
+            "create role {etl} login; select betweenrows.exempt_role('{etl}'); create role {pipe} login replication;
+             create role {stranger} login; create role {group}; create role {member} login in role {group}"
+        ),
+    )
+    .await;
+    let source = api.data_source(&shop).await;
+    let (alice, bob) = (unique("alice"), unique("bob"));
+    let (alice_id, _) = (api.user(&alice).await, api.user(&bob).await);
+    grant(&api, &source, &[&alice_id]).await;
+    let role = api.role(&group).await;
+    let roles = format!("/datasources/{source}/access/roles");
+    api.put(&roles, json!({"role_ids": [role]})).await.expect(200);
+    let state = api.sync_well(&source).await;
+    assert_eq!(state["warnings"], json!([]));
+    let connects = async |role: &str| query_as(&shop, role, "select 1::text").await.is_ok();
+    for role in [&alice, &etl, &pipe, &member] {
+        assert!(connects(role).await, "{role}");
+    }
+    for role in [&stranger, &bob] {
+        assert!(!connects(role).await, "{role}");
+    }
+    assert_eq!(
+        query_as(&shop, &member, CUSTOMERS).await.unwrap().len(),
+        3,
+        "by a role of the server"
+    );
+    // What somebody gives everybody is taken again; grants that end close the door.
+    execute(&shop, &format!("grant connect on database {shop} to public")).await;
+    api.sync_well(&source).await;
+    assert!(!connects(&stranger).await);
+    api.put(&roles, json!({"role_ids": []})).await.expect(200);
+    grant(&api, &source, &[]).await;
+    api.sync_well(&source).await;
+    for role in [&alice, &member] {
+        assert!(!connects(role).await, "{role}");
+    }
+    assert!(connects(&etl).await);
+}
+
+/// Only the owner of a database can take from everybody what everybody has.
+#[tokio::test]
+async fn the_command_for_the_owner_of_the_database_is_told() {
+    let api = Api::new().await;
+    let shop = database().await;
+    let daemon = unique("daemon");
+    execute(
+        &shop,
+        &format!(
+            "create role {daemon} login createrole; grant betweenrows_admin to {daemon};
+             grant execute on function pg_control_system() to {daemon}"
+        ),
+    )
+    .await;
+    let source = api.data_source(&shop).await;
+    let path = format!("/datasources/{source}");
+    api.put(&path, json!({"config": {"username": daemon}}))
+        .await
+        .expect(200);
+    let (alice, stranger) = (unique("alice"), unique("stranger"));
+    execute(&shop, &format!("create role {stranger} login")).await;
+    let id = api.user(&alice).await;
+    grant(&api, &source, &[&id]).await;
+    let state = api.sync_well(&source).await;
+    let warning = state["warnings"][0].as_str().expect("a warning");
+    assert!(query_as(&shop, &stranger, "select 1::text").await.is_ok());
+    let refused = query_as(&shop, &stranger, CUSTOMERS).await.unwrap_err();
+    assert!(refused.starts_with("42501"), "no statement of theirs runs: {refused}");
+    let (_, command) = warning.split_once("has to run: ").expect("a command");
+    execute(&shop, command).await;
+    let state = api.sync_well(&source).await;
+    assert_eq!(state["warnings"], json!([]), "{state:#}");
+    assert!(query_as(&shop, &stranger, "select 1::text").await.is_err());
+    assert_eq!(query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(), 3);
+}
+
 #[tokio::test]
 async fn what_others_made_is_left_alone() {
     let api = Api::new().await;
@@ -148,12 +288,14 @@ async fn what_others_made_is_left_alone() {
         .await
         .expect(201);
     api.sync_well(&source).await;
-    assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
     api.delete(&format!("/policies/{policy}")).await.expect(204);
     api.sync_well(&source).await;
-    assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
     let left = "select name from betweenrows.policies";
     assert_eq!(query_as(&shop, "postgres", left).await.unwrap(), ["by hand"]);
+
+    // Nobody gets in without a grant, a login role without a user neither.
+    let refused = query_as(&shop, &theirs, "select 1::text").await.unwrap_err();
+    assert!(refused.contains("permission denied for database"), "{refused}");
 
     // A login role that the store did not create keeps its password, its rights and its login.
     let user = api.user(&theirs).await;
@@ -161,11 +303,6 @@ async fn what_others_made_is_left_alone() {
     let role =
         format!("select rolcanlogin::text || coalesce(rolpassword, '-') from pg_authid where rolname = '{theirs}'");
     assert_eq!(query_as(&shop, "postgres", &role).await.unwrap(), ["true-"]);
-    let refused = query_as(&shop, &theirs, CUSTOMERS).await.unwrap_err();
-    assert!(
-        refused.starts_with("42501"),
-        "but as a user without a grant it can do nothing: {refused}"
-    );
     grant(&api, &source, &[&user]).await;
     api.sync_well(&source).await;
     assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
@@ -350,7 +487,8 @@ async fn a_sync_that_fails_half_way_leaves_nothing_behind() {
     assert_eq!(query_as(&shop, "postgres", counts).await.unwrap(), ["00"]);
     execute(&shop, &format!("alter role {daemon} createrole")).await;
     api.sync_well(&source).await;
-    assert_eq!(query_as(&shop, "postgres", counts).await.unwrap(), ["21"]);
+    // The daemon's own role is a user, too: it needs a grant like anybody else.
+    assert_eq!(query_as(&shop, "postgres", counts).await.unwrap(), ["31"]);
 }
 
 #[tokio::test]
@@ -412,6 +550,36 @@ async fn the_extension_is_installed_or_the_command_is_told() {
     api.sync_well(&source).await;
     let installed = "select extname::text from pg_extension where extname = 'betweenrows'";
     assert_eq!(query_as(&shop, "postgres", installed).await.unwrap(), ["betweenrows"]);
+
+    // As if an older version were there.
+    execute(
+        &shop,
+        "update pg_extension set extversion = '0.0.9' where extname = 'betweenrows'",
+    )
+    .await;
+    execute(
+        &shop,
+        &format!("grant betweenrows_admin to {daemon}; grant connect on database {shop} to {daemon}"),
+    )
+    .await;
+    let path = format!("/datasources/{source}");
+    api.put(&path, json!({"config": {"username": daemon}}))
+        .await
+        .expect(200);
+    let state = api.sync(&source).await;
+    let error = state["error"].as_str().unwrap();
+    assert!(error.contains("alter extension betweenrows update;"), "{state}");
+    execute(
+        &shop,
+        "update pg_extension set extversion = '0.1.0' where extname = 'betweenrows'",
+    )
+    .await;
+    execute(
+        &shop,
+        &format!("grant execute on function pg_control_system() to {daemon}"),
+    )
+    .await;
+    api.sync_well(&source).await;
 }
 
 /// A daemon that lost the store in the middle must not put an older document over a newer one: what is wanted is read

@@ -17,6 +17,7 @@ mod audit_status;
 mod check;
 mod decision_context;
 mod decision_functions;
+mod discover;
 mod effective;
 mod errors;
 mod export;
