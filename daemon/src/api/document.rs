@@ -23,7 +23,7 @@ use crate::store::{data_sources, desired};
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ExportOptions {
-    /// With its access mode and assignments; without it the document has neither.
+    /// With its access mode, assignments, access grants and catalog; without it the document has none of them.
     datasource_id: Option<Uuid>,
 }
 
@@ -31,7 +31,7 @@ pub struct ExportOptions {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ImportOptions {
-    /// The data source that access mode and assignments are for.
+    /// The data source that access mode, assignments, access grants and catalog are for.
     datasource_id: Option<Uuid>,
     /// Only say what would be done.
     #[serde(default)]

@@ -22,7 +22,7 @@ use crate::store::{Actor, data_sources, desired};
 pub struct Apply {
     /// The document, YAML or JSON; "-" is standard input
     file: PathBuf,
-    /// The data source that access mode and assignments are for
+    /// The data source that access mode, assignments, access grants and catalog are for
     #[arg(long, value_name = "NAME")]
     datasource: Option<String>,
     /// Only say what would be done
@@ -36,7 +36,7 @@ pub struct Apply {
 /// Print the store as a document.
 #[derive(Args)]
 pub struct Export {
-    /// With the access mode and the assignments of this data source
+    /// With access mode, assignments, access grants and catalog of this data source
     #[arg(long, value_name = "NAME")]
     datasource: Option<String>,
     /// As JSON
@@ -49,7 +49,7 @@ pub struct Export {
 pub struct Diff {
     /// The document, YAML or JSON; "-" is standard input
     file: PathBuf,
-    /// The data source that access mode and assignments are for
+    /// The data source that access mode, assignments, access grants and catalog are for
     #[arg(long, value_name = "NAME")]
     datasource: Option<String>,
 }

@@ -15,8 +15,7 @@ use super::catalog::{self, Catalog};
 use super::{Window, attributes, data_sources, decision_functions, grants, policies};
 use crate::error::{Error, Result};
 
-/// What a data source should have. A grant is always required there, and nothing exists that is not selected, unless the
-/// data source says so.
+/// What a data source should have.
 pub async fn for_sync(conn: &mut PgConnection, data_source: Uuid) -> Result<Document> {
     let mut document = for_export(conn, Some(data_source)).await?;
     // A database gets the functions that it needs.
@@ -26,12 +25,6 @@ pub async fn for_sync(conn: &mut PgConnection, data_source: Uuid) -> Result<Docu
         .collect();
     let functions = document.decision_functions.iter_mut();
     functions.for_each(|functions| functions.retain(|function| used.contains(&function.name)));
-    document.access = Switch::On(access(conn, data_source).await?);
-    document.catalog = match data_sources::find(conn, data_source).await?.catalog_mode.as_str() {
-        "everything" => Switch::Off,
-        // Also for a value that the store should not have.
-        _ => Switch::On(allowlist(&catalog::find(conn, data_source).await?)),
-    };
     Ok(document)
 }
 
@@ -42,7 +35,8 @@ async fn access(conn: &mut PgConnection, data_source: Uuid) -> Result<Vec<Assign
     Ok(users.chain(roles.map(|role| Assignee::Role(role.name))).collect())
 }
 
-fn allowlist(catalog: &Catalog) -> Allowlist {
+/// What a catalog selects.
+pub fn allowlist(catalog: &Catalog) -> Allowlist {
     let tables = |tables: BTreeMap<String, Vec<String>>| {
         let tables = tables.into_iter();
         Some(
@@ -57,13 +51,21 @@ fn allowlist(catalog: &Catalog) -> Allowlist {
     }
 }
 
-/// The store as a document: with the access mode and the assignments of a data source, or without either.
+/// The store as a document: with access mode, assignments, grants and catalog of a data source, or without any of them. A
+/// grant is always required there, and nothing exists that is not selected, unless the data source says so.
 pub async fn for_export(conn: &mut PgConnection, data_source: Option<Uuid>) -> Result<Document> {
-    let access_mode = match data_source {
-        Some(id) => Some(model::parse_access_mode(
-            &data_sources::find(conn, id).await?.access_mode,
-        )?),
-        None => None,
+    let (access_mode, access, catalog) = match data_source {
+        Some(id) => {
+            let source = data_sources::find(conn, id).await?;
+            let catalog = match source.catalog_mode.as_str() {
+                "everything" => Switch::Off,
+                // Also for a value that the store should not have.
+                _ => Switch::On(allowlist(&catalog::find(conn, id).await?)),
+            };
+            let access_mode = model::parse_access_mode(&source.access_mode)?;
+            (Some(access_mode), Switch::On(access(conn, id).await?), catalog)
+        }
+        None => (None, Switch::Keep, Switch::Keep),
     };
     let assigned = match data_source {
         Some(_) => {
@@ -84,8 +86,8 @@ pub async fn for_export(conn: &mut PgConnection, data_source: Option<Uuid>) -> R
         decision_functions: Some(functions(conn).await?),
         users: Some(users(conn).await?),
         policies: Some(policies),
-        access: Switch::Keep,
-        catalog: Switch::Keep,
+        access,
+        catalog,
     })
 }
 

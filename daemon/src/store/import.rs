@@ -3,6 +3,8 @@
 //! The nouns' own functions do the work, so that the same checks and the same audit hold. Sections that are absent are
 //! left alone. Whoever wants to know beforehand runs it and does not commit.
 
+mod data_source;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::document::{Assignee, Document, PolicySpec, RoleSpec, Switch, UserSpec};
@@ -20,7 +22,7 @@ use crate::error::{Error, Result};
 /// What to make of a document.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// The data source that access mode and assignments are for.
+    /// The data source that access mode, assignments, access grants and catalog are for.
     pub data_source: Option<Uuid>,
     /// Whether to remove what a section that is there does not list. Administrators are never removed.
     pub prune: bool,
@@ -41,29 +43,25 @@ pub async fn run(change: &mut Change<'_>, file: &File, options: Options) -> Resu
             .iter()
             .flatten()
             .any(|policy| policy.assignments.is_some());
-        if document.access_mode.is_some() || assigns {
+        let opens = document.access != Switch::Keep || document.catalog != Switch::Keep;
+        if document.access_mode.is_some() || assigns || opens {
             return Err(Error::BadRequest(
-                "the document has an access mode or assignments: say for which data source".to_owned(),
+                "the document has an access mode, assignments, access grants or a catalog: say for which data source"
+                    .to_owned(),
             ));
         }
-    }
-    // Left out, they would not be enforced.
-    if document.access != Switch::Keep || document.catalog != Switch::Keep {
-        return Err(Error::invalid(
-            "the document has access grants or a catalog, which the daemon keeps with its data sources",
-        ));
     }
     let mut import = Import {
         change,
         options,
         steps: Vec::new(),
     };
-    import.access_mode(document).await?;
     import.attributes(document).await?;
     import.roles(document.roles.as_deref().unwrap_or_default()).await?;
     for user in document.users.iter().flatten() {
         at("user", &user.username, import.user(user).await)?;
     }
+    import.data_source(document).await?;
     for function in document.decision_functions.iter().flatten() {
         at("decision function", &function.name, import.function(function).await)?;
     }
@@ -118,23 +116,6 @@ impl Import<'_, '_> {
             name: name.to_owned(),
             detail: detail.into(),
         });
-    }
-
-    async fn access_mode(&mut self, document: &Document) -> Result<()> {
-        let (Some(mode), Some(id)) = (document.access_mode, self.options.data_source) else {
-            return Ok(());
-        };
-        let before = data_sources::find(&mut self.change.tx, id).await?;
-        if before.access_mode == mode.as_str() {
-            self.step("none", "access_mode", mode.as_str(), "");
-            return Ok(());
-        }
-        data_sources::update(self.change, id, None, |content| {
-            content.access_mode = mode.as_str().to_owned()
-        })
-        .await?;
-        self.step("alter", "access_mode", mode.as_str(), "");
-        Ok(())
     }
 
     async fn attributes(&mut self, document: &Document) -> Result<()> {

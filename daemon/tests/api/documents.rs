@@ -60,13 +60,13 @@ async fn a_document_goes_in_and_comes_out_the_same() {
     assert_eq!(
         actions(&done),
         [
-            "alter access_mode",
             "create attribute",
             "create role",
             "create role",
             "add parent",
             "create user",
             "add member",
+            "alter access_mode",
             "create policy",
             "assign assignment",
             "assign assignment",
@@ -102,6 +102,92 @@ async fn a_document_goes_in_and_comes_out_the_same() {
         whole.text
     );
     import(&api, "", &whole.text).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_may_use_a_data_source_and_what_exists_there_is_part_of_its_document() {
+    let api = Api::new().await;
+    let source = api.data_source(&database().await).await;
+    let query = format!("?datasource_id={source}");
+    let (alice, bob) = (unique("alice"), unique("bob"));
+    let document = format!(
+        "version: 1\nusers: [{{username: {alice}}}, {{username: {bob}}}]\nroles: [{{name: staff}}]\n\
+         access: [{{user: {alice}}}, {{role: staff}}]\n\
+         catalog: {{schemas: [{{schema: public, tables: [{{table: customers, columns: [id, org]}}]}}]}}\n"
+    );
+    let done = import(&api, &query, &document).await.expect(200);
+    let done = actions(&done);
+    assert_eq!(
+        done[3..],
+        ["grant access", "grant access", "select catalog"],
+        "{done:?}"
+    );
+    assert_eq!(
+        actions(&import(&api, &query, &document).await.expect(200)),
+        [""; 0],
+        "again changes nothing"
+    );
+    let users = format!("/datasources/{source}/users");
+    let has_grant = async |name: &str| {
+        let granted = api.get(&users).await.expect(200);
+        granted.as_array().unwrap().iter().any(|user| user["username"] == name)
+    };
+    assert!(has_grant(&alice).await && !has_grant(&bob).await);
+    let catalog = api.get(&format!("/datasources/{source}/catalog")).await.expect(200);
+    let table = &catalog["schemas"][0]["tables"][0];
+    assert_eq!(table["table_name"], "customers");
+    let selected = |column: &Value| column["is_selected"] == true;
+    assert_eq!(
+        table["columns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|column| selected(column))
+            .count(),
+        2
+    );
+
+    let exported = api.get(&format!("/policies/export{query}")).await.text;
+    assert!(
+        exported.contains("catalog:") && exported.contains("access:"),
+        "{exported}"
+    );
+    let again = import(&api, &format!("{query}&prune=true"), &exported)
+        .await
+        .expect(200);
+    assert_eq!(actions(&again), [""; 0]);
+
+    let only_bob = format!("version: 1\naccess: [{{user: {bob}}}]\n");
+    let added = import(&api, &query, &only_bob).await.expect(200);
+    assert_eq!(actions(&added), ["grant access"], "the others keep theirs");
+    assert!(has_grant(&alice).await && has_grant(&bob).await);
+    let replaced = import(&api, &format!("{query}&prune=true"), &only_bob)
+        .await
+        .expect(200);
+    assert_eq!(actions(&replaced), ["revoke access", "revoke access"]);
+    assert!(!has_grant(&alice).await && has_grant(&bob).await);
+
+    let fewer = "version: 1\ncatalog: {schemas: [{schema: public, tables: [{table: customers, columns: [id]}]}]}\n";
+    let done = import(&api, &query, fewer).await.expect(200);
+    assert_eq!(actions(&done), ["alter catalog"], "without prune too: it is one list");
+    let done = import(&api, &query, "version: 1\ncatalog: null\n").await.expect(200);
+    assert_eq!(actions(&done), ["alter catalog"]);
+    assert_eq!(
+        api.get(&format!("/datasources/{source}")).await.expect(200)["catalog_mode"],
+        "everything"
+    );
+
+    for bad in [
+        "access: null",
+        "access: [{}]",
+        "access: [{user: nobody-of-that-name}]",
+        "catalog: {schemas: [{schema: public}]}",
+        "catalog: {schemas: [{schema: public, tables: [{table: customers}]}]}",
+    ] {
+        let document = format!("version: 1\n{bad}\n");
+        import(&api, &query, &document).await.error(422);
+        import(&api, "", &document).await.error(400);
+    }
 }
 
 #[tokio::test]
