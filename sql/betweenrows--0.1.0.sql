@@ -192,8 +192,9 @@ create table betweenrows.access_grants (
     id uuid primary key default pg_catalog.gen_random_uuid(),
     user_id uuid references betweenrows.users,
     role_id uuid references betweenrows.roles,
+    -- Not generated: information_schema.column_column_usage would show our tables to superusers beside their own.
     grantee uuid not null unique
-        generated always as (coalesce(user_id, role_id, '00000000-0000-0000-0000-000000000000')) stored,
+        check (grantee = coalesce(user_id, role_id, '00000000-0000-0000-0000-000000000000')),
     created_by text not null default session_user,
     created_at timestamptz not null default now(),
     check (user_id is null or role_id is null)
@@ -209,8 +210,7 @@ create table betweenrows.catalog_tables (
     schema_name text collate "C" not null check (octet_length(schema_name) between 1 and 63),
     table_name text collate "C" check (octet_length(table_name) between 1 and 63),
     columns jsonb check (jsonb_typeof(columns) = 'array'),
-    looked_up text collate "C" not null
-        generated always as (schema_name || '.' || coalesce(table_name, '')) stored,
+    looked_up text collate "C" not null check (looked_up = schema_name || '.' || coalesce(table_name, '')),
     created_by text not null default session_user,
     created_at timestamptz not null default now(),
     unique nulls not distinct (schema_name, table_name)

@@ -46,7 +46,8 @@ fn require_access_grant(required: Option<bool>) {
 pub(crate) fn grant(whom: Whom) -> bool {
     let (user_id, role_id) = whom.ids();
     let granted = sql::row(
-        "insert into betweenrows.access_grants as g (user_id, role_id) values ($1, $2) on conflict do nothing
+        "insert into betweenrows.access_grants as g (user_id, role_id, grantee)
+         values ($1, $2, coalesce($1, $2, '00000000-0000-0000-0000-000000000000')) on conflict do nothing
          returning to_jsonb(g)",
         &[user_id.into(), role_id.into()],
     );

@@ -60,8 +60,8 @@ fn change(after: Option<&Allowlist>) -> bool {
     );
     sql::run(
         &format!(
-            "insert into betweenrows.catalog_tables (schema_name, table_name, columns)
-             select w.schema_name, w.table_name, w.columns from {WANTED}
+            "insert into betweenrows.catalog_tables (schema_name, table_name, columns, looked_up)
+             select w.schema_name, w.table_name, w.columns, w.schema_name || '.' || coalesce(w.table_name, '') from {WANTED}
              on conflict (schema_name, table_name) do nothing"
         ),
         &[document().into()],
