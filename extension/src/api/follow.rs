@@ -6,7 +6,8 @@ use policy::retarget::{self, Name};
 use serde_json::Value;
 
 use super::policies::{self, Stored};
-use super::{audit, errors, sql};
+use super::{audit, errors, query_audit, sql};
+use crate::audit::overrides::Whose;
 use crate::catalog;
 use crate::pg::{self, relation, scan};
 
@@ -95,7 +96,10 @@ pub(crate) fn changes(changes: &[Change]) -> Vec<(String, Outcome)> {
     for change in changes {
         match change {
             Change::Role { old, new } => rename_role(old, new),
-            Change::RoleDropped { name } => end_exemption(name),
+            Change::RoleDropped { name } => {
+                end_exemption(name);
+                query_audit::end_exception(Whose::User, name);
+            }
             _ => {}
         }
     }
@@ -286,6 +290,7 @@ fn rename_role(old: &str, new: &str) {
             None => {}
         }
     }
+    query_audit::rename_exceptions(old, new);
     policies::change_owner(old, new);
 }
 

@@ -8,7 +8,8 @@ use policy::model::{self, Definition, Policy, PolicyType, Target, Targets};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{args, audit, check, decision_functions, errors, json, sql};
+use super::{args, audit, check, decision_functions, errors, json, query_audit, sql};
+use crate::audit::overrides::Whose;
 
 const KIND: &str = "policy";
 
@@ -338,6 +339,7 @@ pub(crate) fn drop(before: &Stored) {
         &[id.into()],
     );
     keep_version(before, "drop");
+    query_audit::end_exception(Whose::Policy, &before.name);
     sql::run("delete from betweenrows.policies where id = $1", &[id.into()]);
     let mut gone = before.row.clone();
     gone["assignments"] = Value::Array(assignments);

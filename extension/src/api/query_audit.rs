@@ -8,8 +8,8 @@ use pgrx::iter::SetOfIterator;
 use pgrx::{JsonB, pg_sys, prelude::*};
 use serde_json::json;
 
-use super::{args, audit, errors, sql};
-use crate::audit::overrides::Overrides;
+use super::{args, audit, errors, settings, sql};
+use crate::audit::overrides::{Overrides, Whose};
 use crate::audit::settings::Level;
 use crate::audit::spool::directory;
 use crate::audit::{shared, spool, worker};
@@ -28,13 +28,7 @@ fn set_audit(level: Option<&str>, policy: Option<&str>, to_user: Option<&str>, t
             )
         })
     });
-    let stored = sql::row(
-        "select s.value from betweenrows.settings s where s.key = $1 for update",
-        &[KEY.into()],
-    );
-    let before = stored.clone().unwrap_or_default();
-    let mut overrides: Overrides = stored.map(sql::read).unwrap_or_default();
-    let (map, name) = match (policy, to_user, to_role) {
+    let (whose, name) = match (policy, to_user, to_role) {
         (Some(policy), None, None) => {
             let name = args::object_name("policy", Some(policy));
             expect(
@@ -43,9 +37,9 @@ fn set_audit(level: Option<&str>, policy: Option<&str>, to_user: Option<&str>, t
                 "select to_jsonb(1) from betweenrows.policies where name = $1",
                 level,
             );
-            (&mut overrides.policies, name)
+            (Whose::Policy, name)
         }
-        (None, Some(user), None) => (&mut overrides.users, args::username("to_user", Some(user))),
+        (None, Some(user), None) => (Whose::User, args::username("to_user", Some(user))),
         (None, None, Some(role)) => {
             let name = args::object_name("to_role", Some(role));
             expect(
@@ -54,27 +48,50 @@ fn set_audit(level: Option<&str>, policy: Option<&str>, to_user: Option<&str>, t
                 "select to_jsonb(1) from betweenrows.roles where name = $1",
                 level,
             );
-            (&mut overrides.roles, name)
+            (Whose::Role, name)
         }
         _ => errors::conflicting_arguments(
             "exactly one of policy, to_user and to_role must be given",
             "For everybody there is the setting betweenrows.audit.",
         ),
     };
-    match level {
-        Some(level) => map.insert(name.to_owned(), level),
-        None => map.remove(name),
-    };
-    let after = serde_json::to_value(&overrides).unwrap_or_default();
-    if after == before {
-        return;
+    change_exceptions(name, |overrides| {
+        let exceptions = overrides.of(whose);
+        match level {
+            Some(level) => exceptions.insert(name.to_owned(), level),
+            None => exceptions.remove(name),
+        };
+    });
+}
+
+/// The exception ends with what it was made for: something else that gets its name was not meant.
+pub(crate) fn end_exception(whose: Whose, name: &str) {
+    change_exceptions(name, |overrides| {
+        overrides.of(whose).remove(name);
+    });
+}
+
+/// A role of PostgreSQL has another name, and with it the user or role of that name.
+pub(crate) fn rename_exceptions(old: &str, new: &str) {
+    change_exceptions(new, |overrides| {
+        for whose in [Whose::User, Whose::Role] {
+            if let Some(level) = overrides.of(whose).remove(old) {
+                overrides.of(whose).insert(new.to_owned(), level);
+            }
+        }
+    });
+}
+
+fn change_exceptions(name: &str, change: impl FnOnce(&mut Overrides)) {
+    let stored = settings::lock(KEY);
+    let before: Overrides = stored.clone().map(sql::read).unwrap_or_default();
+    let mut overrides = before.clone();
+    change(&mut overrides);
+    if overrides != before {
+        let after = serde_json::to_value(&overrides).unwrap_or_default();
+        settings::write(KEY, Some(&after));
+        audit::record("alter", "audit", name, &stored.unwrap_or_default(), &after);
     }
-    sql::run(
-        "insert into betweenrows.settings as s (key, value) values ($1, $2)
-         on conflict (key) do update set value = excluded.value, updated_by = session_user, updated_at = now()",
-        &[KEY.into(), JsonB(after.clone()).into()],
-    );
-    audit::record("alter", "audit", name, &before, &after);
 }
 
 /// An exception can only be made for what there is, and ended for what was.

@@ -4,7 +4,8 @@ use pgrx::{Uuid, prelude::*};
 use serde_json::Value;
 
 use super::assignments::Whom;
-use super::{access, args, audit, errors, sql};
+use super::{access, args, audit, errors, query_audit, sql};
+use crate::audit::overrides::Whose;
 
 const KIND: &str = "role";
 
@@ -108,6 +109,7 @@ pub(crate) fn drop(before: &Value) {
         &[id.into()],
     );
     access::revoke(Whom::Role(name));
+    query_audit::end_exception(Whose::Role, name);
     sql::run("delete from betweenrows.roles where id = $1", &[id.into()]);
     let mut gone = before.clone();
     gone["links"] = links.unwrap_or_default();

@@ -4,7 +4,8 @@ use pgrx::{AnyElement, JsonB, Uuid, notice, prelude::*};
 use serde_json::{Map, Value, json};
 
 use super::assignments::Whom;
-use super::{access, args, attributes, audit, errors, json, login, sql};
+use super::{access, args, attributes, audit, errors, json, login, query_audit, sql};
+use crate::audit::overrides::Whose;
 
 const KIND: &str = "user";
 
@@ -119,6 +120,7 @@ pub(crate) fn drop(before: &Value) {
         &[id.into()],
     );
     access::revoke(Whom::User(username));
+    query_audit::end_exception(Whose::User, username);
     sql::run("delete from betweenrows.users where id = $1", &[id.into()]);
     let mut gone = before.clone();
     gone["roles"] = Value::Array(roles);

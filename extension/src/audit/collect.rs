@@ -20,6 +20,7 @@ use policy::model::{Check, Definition};
 use serde_json::Value;
 
 use super::event::{Applied, Description, PlanDescription, Touched};
+use super::overrides::Wanted;
 use super::settings::{self, Level};
 use super::used::{InViews, Used, column_name};
 use super::{display, literals, who};
@@ -145,7 +146,7 @@ pub(super) fn direct(
     access: &str,
     columns: Vec<String>,
     written: Vec<String>,
-) -> (PlanDescription, Option<Level>) {
+) -> (PlanDescription, Wanted) {
     let mut collected = Collected::default();
     let name = name_of(governance.relid);
     collected.policies(session, &name, governance, false, |effect| {
@@ -160,8 +161,8 @@ pub(super) fn direct(
         columns,
         written,
     });
-    let level = collected.level(session);
-    (collected.describe(session, None), level)
+    let wanted = collected.wanted(session);
+    (collected.describe(session, None), wanted)
 }
 
 /// The rewriting of a statement begins.
@@ -331,8 +332,8 @@ unsafe fn proven(plan: *mut PlannedStmt) -> impl Iterator<Item = *mut RangeTblEn
 pub(super) struct Carried<'a> {
     /// Its number.
     pub(super) number: u64,
-    /// What is recorded, when something else than the setting decides.
-    pub(super) exception: Option<Level>,
+    /// What is recorded.
+    pub(super) wanted: Wanted,
     /// Whether the statement uses a masked column.
     pub(super) masked: bool,
     /// The description.
@@ -361,15 +362,9 @@ fn parse(text: &[u8]) -> Option<Carried<'_>> {
     let rest = text.strip_prefix(MARK.as_bytes())?;
     let space = rest.iter().position(|byte| *byte == b' ')?;
     let number = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
-    let exception = match rest.get(space + 1)? {
-        b'o' => Some(Level::Off),
-        b'd' => Some(Level::Denied),
-        b'a' => Some(Level::All),
-        _ => None,
-    };
     Some(Carried {
         number,
-        exception,
+        wanted: Wanted::decode(*rest.get(space + 1)?)?,
         masked: *rest.get(space + 2)? == b'm',
         json: rest.get(space + 4..)?,
     })
@@ -416,32 +411,26 @@ impl Collected {
         }
     }
 
-    /// What is recorded, when a user, a role or a policy decides and not the setting.
-    fn level(&self, session: &Session) -> Option<Level> {
+    /// What is recorded.
+    fn wanted(&self, session: &Session) -> Wanted {
+        let (user, roles) = (&session.subject.name, role_names(session));
         let overrides = &session.catalog.audit;
-        let policies = self.policies.iter().map(|applied| applied.policy.as_str());
-        overrides
-            .of_policies(policies)
-            .or_else(|| overrides.of_subject(&session.subject.name, &role_names(session)))
+        overrides.wanted(user, &roles, &self.relations, self.policies.iter())
     }
 
     /// What a plan carries, with a new number, and what is recorded of it now. `rewritten` gives the text of what runs.
     fn finish(self, session: &Session, rewritten: impl FnOnce() -> Option<String>) -> Option<(Level, String)> {
-        let exception = self.level(session);
-        let level = exception.unwrap_or_else(|| settings::LEVEL.get());
-        let wanted = level != Level::Off && settings::REWRITTEN.get();
-        let rewritten = wanted.then(rewritten).flatten();
+        let wanted = self.wanted(session);
+        let level = wanted.level();
+        let rewritten = (level != Level::Off && settings::REWRITTEN.get())
+            .then(rewritten)
+            .flatten();
         let rewritten = rewritten.map(|text| literals::shorten(&text, self.masked));
         let masked = if self.masked { 'm' } else { '-' };
         let description = Description::Plan(self.describe(session, rewritten));
         let json = serde_json::to_string(&description).ok()?;
-        let exception = match exception {
-            None => 's',
-            Some(Level::Off) => 'o',
-            Some(Level::Denied) => 'd',
-            Some(Level::All) => 'a',
-        };
-        Some((level, format!("{MARK}{} {exception}{masked} {json}", next_number())))
+        let wanted = wanted.encode();
+        Some((level, format!("{MARK}{} {wanted}{masked} {json}", next_number())))
     }
 
     fn describe(self, session: &Session, rewritten: Option<String>) -> PlanDescription {

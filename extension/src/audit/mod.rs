@@ -150,8 +150,8 @@ pub(crate) fn relation_touched(
     columns: Vec<String>,
     written: Vec<String>,
 ) {
-    let (description, level) = collect::direct(session, governance, access, columns, written);
-    statement::relation_touched(description, level);
+    let (description, wanted) = collect::direct(session, governance, access, columns, written);
+    statement::relation_touched(description, wanted);
 }
 
 /// Whether [`error()`] wants to see errors.

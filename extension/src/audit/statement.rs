@@ -17,6 +17,7 @@ use super::collect::{self, Carried};
 use super::event::{Description, PlanDescription};
 use super::literals;
 use super::open::{self, Error, Open, Plan};
+use super::overrides::{Overrides, Wanted};
 use super::settings::{self, Level};
 use super::top::{self, Owner, Top};
 use crate::catalog::Session;
@@ -114,15 +115,11 @@ unsafe fn touch_plan(owner: Owner, query_desc: *mut QueryDesc) {
         return;
     };
     if records() {
-        open::touch(owner, carried.level(), carried.plan((*query_desc).params));
+        open::touch(owner, carried.wanted.level(), carried.plan((*query_desc).params));
     }
 }
 
 impl Carried<'_> {
-    fn level(&self) -> Level {
-        self.exception.unwrap_or_else(|| settings::LEVEL.get())
-    }
-
     fn plan(&self, params: pg_sys::ParamListInfo) -> Plan<'_> {
         Plan {
             number: self.number,
@@ -230,15 +227,11 @@ pub(crate) fn plan_ends(query_desc: *mut QueryDesc) {
 }
 
 /// A utility statement works on a governed relation without a plan.
-pub(super) fn relation_touched(description: PlanDescription, level: Option<Level>) {
+pub(super) fn relation_touched(description: PlanDescription, wanted: Wanted) {
     if records()
         && let Ok(json) = serde_json::to_vec(&Description::Plan(description))
     {
-        open::touch(
-            top::get().owner,
-            level.unwrap_or_else(|| settings::LEVEL.get()),
-            described(&json),
-        );
+        open::touch(top::get().owner, wanted.level(), described(&json));
     }
 }
 
@@ -282,15 +275,10 @@ pub(crate) fn outdated() {
 
 /// The statement comes to what is described, and that is not run; `refused` says that a policy is the reason.
 pub(super) fn attempted(attempt: PlanDescription, refused: bool) {
-    let policies: Vec<String> = attempt.policies.iter().map(|applied| applied.policy.clone()).collect();
-    let level = crate::catalog::catalog()
-        .and_then(|catalog| {
-            let overrides = &catalog.audit;
-            overrides
-                .of_policies(policies.iter().map(String::as_str))
-                .or_else(|| overrides.of_subject(&attempt.username, &attempt.roles))
-        })
-        .unwrap_or_else(|| settings::LEVEL.get());
+    let (user, roles, relations) = (&attempt.username, &attempt.roles, &attempt.relations);
+    let wanted = |overrides: &Overrides| overrides.wanted(user, roles, relations, attempt.policies.iter());
+    let level =
+        crate::catalog::catalog().map_or_else(|| settings::LEVEL.get(), |catalog| wanted(&catalog.audit).level());
     if level == Level::Off || !records() {
         return;
     }
@@ -331,7 +319,7 @@ pub(super) fn error_raised(sqlstate: &str, text: &str, by_policy: bool) {
 
 /// The statement has come to something governed and failed before that could run.
 fn never_ran(owner: Owner, carried: &Carried, parameters: Option<serde_json::Value>) {
-    let level = carried.level();
+    let level = carried.wanted.level();
     if records() && level != Level::Off {
         let plan = carried.plan(std::ptr::null_mut());
         open::attempted(owner, plan, level == Level::Denied, parameters);
@@ -367,10 +355,12 @@ pub(crate) unsafe fn error_told(error: *mut ErrorData) {
 fn ends_with(error: Error) {
     preparations_failed(0);
     let (owner, message) = (top::get().running(), open::message());
-    open::end(
-        |open| Some(open.owner) == owner || (open.ended.is_some() && open.message == message),
-        |_| Some(error.clone()),
-    );
+    // What has ended before in a pipeline may have had a plan at the same place.
+    let ends = |open: &Open| match open.ended {
+        None => Some(open.owner) == owner,
+        Some(_) => open.message == message,
+    };
+    open::end(ends, |_| Some(error.clone()));
 }
 
 fn forget_noted() {
@@ -406,12 +396,11 @@ unsafe extern "C-unwind" fn at_transaction(event: pg_sys::XactEvent::Type, _arg:
 fn end_transaction(event: pg_sys::XactEvent::Type) {
     use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
     let running = (!frames::is_outermost()).then(|| top::get().owner);
+    // A procedure that ends transactions goes on.
+    let others = |open: &Open| open.ended.is_some() || Some(open.owner) != running;
     match event {
-        // A procedure that commits goes on.
-        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
-            open::end(|open| open.ended.is_some() || Some(open.owner) != running, |_| None);
-        }
-        XACT_EVENT_ABORT if running.is_some() => open::end(|open| Some(open.owner) != running, |_| None),
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => open::end(others, |_| None),
+        XACT_EVENT_ABORT if running.is_some() => open::end(others, |_| None),
         XACT_EVENT_ABORT => {
             if let Some(error) = noted() {
                 ends_with(error);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use postgres::Client;
 
+use crate::wire::Wire;
 use crate::world::{Check, Outcome, World, fails, same};
 
 /// The checks of this file.
@@ -14,6 +15,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("audit: portals that end with their transaction", left),
     ("audit: statements that are stopped from outside", stopped),
     ("audit: many statements in one message", one_message),
+    ("audit: many statements before one Sync", one_sync),
 ];
 
 /// A row of the audit: command, status, SQLSTATE, rows.
@@ -140,6 +142,60 @@ fn one_message(world: &World) -> Outcome {
         row("SELECT", "success", None, Some(3)),
         row("UPDATE", "success", None, Some(1)),
         row("SELECT", "error", Some("22012"), None),
+    ];
+    same("recorded", recorded(world)?, expected)
+}
+
+/// What has ended well has, also when the transaction that Sync would have committed is rolled back.
+fn one_sync(world: &World) -> Outcome {
+    let mut alice = Wire::alice(world)?;
+    let pay = "SELECT card FROM pay";
+    let update = "UPDATE pay SET amount = 0 WHERE id = 1";
+    let works = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
+    let (selected, updated) = ("SELECT 3", "UPDATE 1");
+    same("all", alice.pipeline(&[pay, update])?, works(&[selected, updated]))?;
+    let divided = "SELECT 1 / (id - 2) FROM pay";
+    same(
+        "the third",
+        alice.pipeline(&[pay, update, divided, pay])?,
+        works(&[selected, updated, "22012"]),
+    )?;
+    same(
+        "none of ours",
+        alice.pipeline(&[pay, "SELECT 1 / 0"])?,
+        works(&[selected, "22012"]),
+    )?;
+    same(
+        "not analysed",
+        alice.pipeline(&[update, "SELECT nothing"])?,
+        works(&[updated, "42703"]),
+    )?;
+    same(
+        "refused",
+        alice.pipeline(&[pay, "TRUNCATE pay"])?,
+        works(&[selected, "42501"]),
+    )?;
+    world.change("ALTER TABLE pay ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED")?;
+    let twice = "INSERT INTO pay (id, owner) VALUES (1, 'driver_alice')";
+    same(
+        "at Sync",
+        alice.pipeline(&[twice, pay])?,
+        works(&["INSERT 0 1", "SELECT 4", "23505"]),
+    )?;
+    let selects = || row("SELECT", "success", None, Some(3));
+    let updates = || row("UPDATE", "success", None, Some(1));
+    let expected = vec![
+        selects(),
+        updates(),
+        selects(),
+        updates(),
+        row("SELECT", "error", Some("22012"), None),
+        selects(),
+        updates(),
+        selects(),
+        row("TRUNCATE TABLE", "denied", Some("42501"), None),
+        row("INSERT", "success", None, Some(1)),
+        row("SELECT", "error", Some("23505"), Some(4)),
     ];
     same("recorded", recorded(world)?, expected)
 }

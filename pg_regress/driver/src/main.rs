@@ -7,6 +7,7 @@ mod pipeline;
 mod portals;
 mod statements;
 mod values;
+mod wire;
 mod world;
 
 use std::process::ExitCode;

@@ -56,6 +56,11 @@ impl World {
         Ok(world)
     }
 
+    /// Where the server listens.
+    pub fn socket_path(&self) -> String {
+        format!("{}/.s.PGSQL.{}", self.socket, self.port)
+    }
+
     /// How a user connects.
     pub fn config(&self, user: &str) -> Config {
         let mut config = Config::new();
