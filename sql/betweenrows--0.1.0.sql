@@ -770,7 +770,7 @@ create function betweenrows.discover(schemas text[], names text[] default null) 
     language c stable security definer set search_path = pg_catalog, pg_temp
     as 'MODULE_PATHNAME', 'discover_wrapper';
 comment on function betweenrows.discover(text[], text[]) is
-    'the relations of schemas, or those of these names (one of each array) with their columns, hidden ones as well';
+    'the relations of schemas, or those of these names (one of each array) with columns and ancestors, hidden ones as well';
 
 -- Audit ------------------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ pub struct QueryAuditEntry {
     /// Its id, unique in its data source.
     pub id: Uuid,
     /// The account of that name; null if there is none.
+    #[schema(required)]
     pub user_id: Option<Uuid>,
     /// On whose behalf it ran.
     pub username: String,
@@ -49,31 +50,40 @@ pub struct QueryAuditEntry {
     /// As the client sent it.
     pub original_query: String,
     /// What ran.
+    #[schema(required)]
     pub rewritten_query: Option<String>,
     /// The policies that took effect: `[{relation, policy, policy_id, version, effect, column}]`, ids as there.
+    #[schema(value_type = Vec<Object>)]
     pub policies_applied: Value,
     /// How long it was executed, sending rows included, in whole milliseconds.
+    #[schema(required)]
     pub execution_time_ms: Option<i64>,
     /// What the client calls itself.
     pub client_info: String,
     /// The client's address; null for a local socket.
+    #[schema(required)]
     pub client_ip: Option<String>,
     /// When it came in (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// `success`, `denied`, `error`, or `started` when its end is not known.
     pub status: String,
     /// Why it failed.
+    #[schema(required)]
     pub error_message: Option<String>,
     /// The same as a code.
+    #[schema(required)]
     pub sqlstate: Option<String>,
     /// `SELECT`, `INSERT`, `COPY`, …
     pub statement_kind: String,
     /// The login role; another one than `username` after a superuser's `SET ROLE`.
     pub login_role: String,
     /// Rows sent or changed.
+    #[schema(required)]
     pub row_count: Option<i64>,
     /// What decision functions said: `[{function, version, context, fire, ruling, …}]`.
+    #[schema(value_type = Vec<Object>)]
     pub decisions: Value,
     /// Whether a text is longer than what is here.
     pub is_cut: bool,

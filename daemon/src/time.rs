@@ -2,6 +2,28 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Deserializer, Serializer};
+use serde_json::json;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Times in the description of the API, which are not what JSON Schema calls a `date-time`: that has a zone.
+pub struct UtcTime;
+
+impl PartialSchema for UtcTime {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A time in UTC, without a zone."))
+            .pattern(Some(
+                "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?$",
+            ))
+            .examples([json!("2026-11-21T10:00:00.123456")])
+            .into()
+    }
+}
+
+impl ToSchema for UtcTime {}
 
 /// Writes a time.
 pub fn utc<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {

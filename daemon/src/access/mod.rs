@@ -10,5 +10,5 @@ pub mod preview;
 mod snapshot;
 mod view;
 
-pub use snapshot::{Snapshot, Table};
+pub use snapshot::Snapshot;
 pub use view::{Catalog, ColumnView, EffectView, FilterView, Standing, Subject, TableView};

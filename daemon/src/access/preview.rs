@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::changes::differences;
-use super::{Catalog, Snapshot, Standing, Table, TableView};
+use super::{Catalog, Snapshot, Standing, TableView};
+use crate::discovery::upstream::Relation;
 
 /// Most changes that are told of a data source.
 pub const MOST_CHANGES: usize = 500;
@@ -18,15 +19,15 @@ pub const MOST_NAMES: usize = 100;
 
 /// What would change in a data source.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = PreviewedImpact)]
 pub struct Impact {
     /// The data source.
     pub data_source_id: Uuid,
     /// Its name.
     pub datasource_name: String,
     /// Why it could not be asked.
+    #[schema(required)]
     pub error: Option<String>,
-    /// Whether all tables were looked at: false when policies apply to the daemon's own role there, and may hide some.
-    pub is_complete: bool,
     /// How many users see something else. Login roles that are no users there are not counted.
     pub affected_users: usize,
     /// How many changes there are; at most 500 are told.
@@ -86,7 +87,6 @@ fn changed(document: &Document, wanted: &Wanted) -> Document {
 
 /// Fills in who sees what otherwise.
 pub fn impact(snapshot: &Snapshot, wanted: &Wanted, impact: &mut Impact) {
-    impact.is_complete = snapshot.is_complete;
     let after = changed(&snapshot.document, wanted);
     let tables = tables(snapshot, wanted);
     let (before, after) = (Catalog::new(&snapshot.document), Catalog::new(&after));
@@ -108,7 +108,7 @@ pub fn impact(snapshot: &Snapshot, wanted: &Wanted, impact: &mut Impact) {
     }
     let mut affected = BTreeSet::new();
     for names in alike.values() {
-        let view = |catalog: &Catalog, table: &Table| {
+        let view = |catalog: &Catalog, table: &Relation| {
             let subject = catalog.subject(names[0].unwrap_or_default(), snapshot);
             catalog.view(&subject, &catalog.applicable(&subject), table)
         };
@@ -144,11 +144,11 @@ pub fn impact(snapshot: &Snapshot, wanted: &Wanted, impact: &mut Impact) {
 }
 
 /// The tables that the policy is about, now or then.
-fn tables<'a>(snapshot: &'a Snapshot, wanted: &Wanted) -> Vec<&'a Table> {
+fn tables<'a>(snapshot: &'a Snapshot, wanted: &Wanted) -> Vec<&'a Relation> {
     let policies = snapshot.document.policies.iter().flatten();
     let old = policies.filter(|policy| Some(&policy.name) == wanted.old_name.as_ref());
     let targets: Vec<_> = old.chain(&wanted.spec).flat_map(|policy| &policy.targets).collect();
-    let is_about = |table: &&Table| {
+    let is_about = |table: &&Relation| {
         let own = std::iter::once((&table.schema, &table.name));
         let mut names = own.chain(table.ancestors.iter().map(|(schema, name)| (schema, name)));
         names.any(|(schema, name)| targets.iter().any(|target| target.matches_table(schema, name)))

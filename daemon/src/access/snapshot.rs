@@ -1,71 +1,26 @@
-//! What is in force in a database, at one moment.
+//! What is in force in a database, at one moment, whoever asks: the daemon's role there may be governed itself.
 
 use std::collections::{BTreeSet, HashMap};
 
 use policy::document::Document;
-use serde::Deserialize;
 use serde_json::Value;
-use sqlx::types::Json;
 use sqlx::{Connection, PgConnection};
 
+use crate::discovery::upstream::{self, Relation};
 use crate::error::{Error, Result};
 use crate::sync::target::unavailable;
-
-/// A table, view or other relation that policies can be about.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Table {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// `table`, `partitioned table`, `foreign table`, `view` or `materialized view`.
-    pub kind: String,
-    /// Its columns in their order.
-    pub columns: Vec<Column>,
-    /// `(schema, name)` of all that it is a partition of or inherits from.
-    pub ancestors: Vec<(String, String)>,
-}
-
-/// A column.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Column {
-    /// Its name.
-    pub name: String,
-    /// Its type, as SQL writes it.
-    pub data_type: String,
-}
 
 /// What is in force in a database.
 pub struct Snapshot {
     /// Its catalog.
     pub document: Document,
-    /// Its tables, by schema and name.
-    pub tables: Vec<Table>,
-    /// Whether these are all: a role that is governed itself does not get to see every table.
-    pub is_complete: bool,
+    /// Its tables with their columns, by schema and name.
+    pub tables: Vec<Relation>,
     /// Login roles that no policy applies to.
     pub exempt: BTreeSet<String>,
     /// PostgreSQL's own roles by their members, as far as they have the name of a role of the catalog.
     pub groups: HashMap<String, BTreeSet<String>>,
 }
-
-const TABLES: &str = "
-    select jsonb_build_object('schema', n.nspname, 'name', c.relname,
-        'kind', case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'f' then 'foreign table'
-                when 'v' then 'view' else 'materialized view' end,
-        'columns', (select coalesce(jsonb_agg(jsonb_build_object('name', a.attname,
-                                    'data_type', format_type(a.atttypid, a.atttypmod)) order by a.attnum), '[]')
-                    from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
-        'ancestors', (with recursive above(oid) as (
-                          select i.inhparent from pg_inherits i where i.inhrelid = c.oid
-                          union
-                          select i.inhparent from pg_inherits i join above on i.inhrelid = above.oid)
-                      select coalesce(jsonb_agg(jsonb_build_array(an.nspname, ac.relname)), '[]')
-                      from above join pg_class ac on ac.oid = above.oid join pg_namespace an on an.oid = ac.relnamespace))
-    from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where c.relkind in ('r', 'p', 'f', 'v', 'm') and n.nspname not in ('pg_catalog', 'information_schema', 'betweenrows')
-      and n.nspname !~ '^pg_(toast|temp)' and ($1::text is null or n.nspname = $1) and ($2::text is null or c.relname = $2)
-    order by n.nspname, c.relname";
 
 /// Membership as PostgreSQL counts it, without what superusers have by being superusers.
 const GROUPS: &str = "
@@ -92,12 +47,12 @@ impl Snapshot {
             let issues: Vec<String> = issues.iter().map(ToString::to_string).collect();
             Error::Unavailable(format!("its catalog cannot be read: {}", issues.join("; ")))
         })?;
-        let tables: Vec<Json<Table>> = sqlx::query_scalar(TABLES)
-            .bind(schema)
-            .bind(table)
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(unavailable)?;
+        let mut schemas = upstream::schemas(&mut snapshot).await?;
+        schemas.retain(|name| schema.is_none_or(|schema| schema == name));
+        let mut relations = upstream::relations(&mut snapshot, &schemas).await?;
+        relations.retain(|relation| table.is_none_or(|table| table == relation.name));
+        let names = relations.into_iter().map(|relation| (relation.schema, relation.name));
+        let tables = upstream::columns(&mut snapshot, &names.collect::<Vec<_>>()).await?;
         let exempt: Vec<String> = sqlx::query_scalar(
             // Whoever is governed has no access to the table, only to what the function says of it.
             "select rolname::text from pg_roles where rolsuper \
@@ -107,10 +62,6 @@ impl Snapshot {
         .await
         .map_err(unavailable)?;
         let exempt: BTreeSet<String> = exempt.into_iter().collect();
-        let reader: String = sqlx::query_scalar("select session_user::text")
-            .fetch_one(&mut *snapshot)
-            .await
-            .map_err(unavailable)?;
         let names: Vec<&str> = document.roles.iter().flatten().map(|role| role.name.as_str()).collect();
         let members: Vec<(String, String)> = sqlx::query_as(GROUPS)
             .bind(names)
@@ -124,8 +75,7 @@ impl Snapshot {
         }
         Ok(Snapshot {
             document,
-            tables: tables.into_iter().map(|Json(table)| table).collect(),
-            is_complete: exempt.contains(&reader),
+            tables,
             exempt,
             groups,
         })

@@ -11,7 +11,8 @@ use policy::roles::RoleGraph;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Snapshot, Table};
+use super::Snapshot;
+use crate::discovery::upstream::Relation;
 
 /// A document, as policies are decided by.
 pub struct Catalog {
@@ -69,6 +70,7 @@ pub struct TableView {
     /// Whether it exists for the subject.
     pub is_visible: bool,
     /// Why it does not.
+    #[schema(required)]
     pub hidden_because: Option<String>,
     /// Its columns, hidden ones too.
     pub columns: Vec<ColumnView>,
@@ -88,8 +90,10 @@ pub struct ColumnView {
     /// `visible`, `masked` or `hidden`.
     pub access: String,
     /// What it shows in place of its values.
+    #[schema(required)]
     pub mask: Option<String>,
     /// The policy that masks or hides it; none when it is hidden because no allowlist lists it.
+    #[schema(required)]
     pub policy: Option<String>,
 }
 
@@ -103,6 +107,7 @@ pub struct FilterView {
     /// `restrictive` or `permissive`.
     pub mode: String,
     /// The function that decides whether it takes part.
+    #[schema(required)]
     pub decision_function: Option<String>,
 }
 
@@ -116,12 +121,14 @@ pub struct EffectView {
     /// `rows_filtered`, `column_masked`, … as in `betweenrows.effective_policies()`.
     pub effect: String,
     /// The column that it is about.
+    #[schema(required)]
     pub column: Option<String>,
     /// `everyone`, `user …` or `role …`: the assignment that decides its rank.
     pub assigned_to: String,
     /// The priority of that assignment.
     pub priority: i32,
     /// The function that decides whether it takes part.
+    #[schema(required)]
     pub decision_function: Option<String>,
 }
 
@@ -247,7 +254,7 @@ impl Catalog {
     }
 
     /// What a subject sees of a table, where these policies apply to it.
-    pub fn view(&self, subject: &Subject, applicable: &[Applicable], table: &Table) -> TableView {
+    pub fn view(&self, subject: &Subject, applicable: &[Applicable], table: &Relation) -> TableView {
         let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
         let is_exempt = subject.standing == Standing::Exempt;
         let allowlist = self.allowlist.as_ref().filter(|_| !is_exempt);
@@ -267,7 +274,7 @@ impl Catalog {
         TableView {
             schema: table.schema.clone(),
             table: table.name.clone(),
-            kind: table.kind.clone(),
+            kind: table.table_type().to_lowercase(),
             is_visible,
             hidden_because,
             columns: columns(applicable, &decision, table, is_visible),
@@ -333,7 +340,7 @@ impl Catalog {
         subject: &Subject,
         applicable: &[Applicable],
         decision: &Decision,
-        table: &Table,
+        table: &Relation,
     ) -> Vec<EffectView> {
         let effects = decision.effects().into_iter();
         effects
@@ -383,7 +390,7 @@ impl User {
     }
 }
 
-fn columns(applicable: &[Applicable], decision: &Decision, table: &Table, is_visible: bool) -> Vec<ColumnView> {
+fn columns(applicable: &[Applicable], decision: &Decision, table: &Relation, is_visible: bool) -> Vec<ColumnView> {
     let columns = table.columns.iter().zip(&decision.columns);
     columns
         .map(|(column, access)| {

@@ -16,7 +16,7 @@ use super::attributes::set;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, Parameters, first, listing, nullable, twenty, window};
 use super::policies::refuse_bad_syntax;
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::access::preview::{self, Impact, Wanted};
 use crate::access::{Catalog, Snapshot, Standing, TableView};
 use crate::error::{Error, Result};
@@ -38,13 +38,13 @@ pub struct AccessQuery {
     schema: Option<String>,
     /// Only tables of that name.
     table: Option<String>,
-    /// From 1.
+    /// From 1; what is less is taken for it.
     #[serde(default = "first")]
-    #[param(minimum = 1, default = 1)]
+    #[param(default = 1)]
     page: i64,
-    /// At most 100.
+    /// 1 to 100; what is less or more is taken for that.
     #[serde(default = "twenty")]
-    #[param(minimum = 1, maximum = 100, default = 20)]
+    #[param(default = 20)]
     page_size: i64,
 }
 
@@ -63,8 +63,6 @@ pub struct EffectiveAccess {
     access_mode: String,
     /// `governed`, `refused`: no statement on a table runs, or `exempt`: no policy applies to the login role of that name.
     standing: Standing,
-    /// Whether all tables are told: false when policies apply to the daemon's own role there, and may hide some.
-    is_complete: bool,
     /// The tables, as policies decide; for `refused` what the user would see with access.
     #[serde(flatten)]
     tables: Listing<TableView>,
@@ -74,9 +72,9 @@ pub struct EffectiveAccess {
 ///
 /// It is what is in force there now, policies that were made there by SQL included. Policies with a decision function are
 /// taken as if it fires. PostgreSQL's own privileges are a matter of their own.
-#[utoipa::path(get, path = "/users/{id}/effective-access", tag = "users", security(("token" = [])),
+#[utoipa::path(get, path = "/users/{id}/effective-access", tag = "users", operation_id = "get_effective_access", security(("token" = [])),
     params(("id" = Uuid, Path), AccessQuery),
-    responses((status = 200, description = "by schema and table", body = EffectiveAccess), Errors
+    responses((status = 200, description = "by schema and table", body = EffectiveAccess), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn effective(
     _: Admin,
@@ -115,7 +113,6 @@ pub async fn effective(
         datasource_name: source.name,
         access_mode: snapshot.document.access_mode.unwrap_or_default().as_str().to_owned(),
         standing: subject.standing,
-        is_complete: snapshot.is_complete,
         tables,
     }))
 }
@@ -142,10 +139,10 @@ pub struct PolicyChange {
     name: Option<String>,
     policy_type: Option<String>,
     is_enabled: Option<bool>,
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<policies::Target>>)]
     targets: Option<Value>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<policies::Definition>)]
     definition: Option<Option<Value>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Uuid>)]
@@ -175,8 +172,8 @@ pub struct Previewed {
 ///
 /// For each data source: which users would see more or less of which tables. A change that would be refused is refused
 /// here, too.
-#[utoipa::path(post, path = "/policies/preview", tag = "policies", security(("token" = [])), request_body = Preview,
-    responses((status = 200, description = "what it would do", body = Previewed), Errors
+#[utoipa::path(post, path = "/policies/preview", tag = "policies", operation_id = "preview_policy", security(("token" = [])), request_body = Preview,
+    responses((status = 200, description = "what it would do", body = Previewed), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn preview(
     Admin(actor): Admin,

@@ -13,7 +13,7 @@ use super::Shared;
 use super::auth::Account;
 use super::context::ClientAddress;
 use super::extract::Body;
-use super::status::{ErrorBody, Errors};
+use super::status::{ErrorBody, Guarded, Unreadable, Unusable};
 use crate::error::{Error, Result};
 use crate::secrets::password::{self, Verdict};
 use crate::secrets::token::Claims;
@@ -42,10 +42,13 @@ static NOBODYS_HASH: LazyLock<String> = LazyLock::new(|| password::hash("nobody 
 /// Logs an administrator in
 #[utoipa::path(post, path = "/auth/login", tag = "auth", request_body = Login, responses(
     (status = 200, description = "a token", body = LoggedIn),
-    (status = 401, description = "wrong name or password", body = ErrorBody),
+    (status = 401, description = "wrong name or password", body = ErrorBody,
+        headers(("www-authenticate" = String, description = "`Bearer`"))),
     (status = 403, description = "not an administrator, or inactive", body = ErrorBody),
-    (status = 422, description = "the body is not as described", body = ErrorBody),
-    (status = 429, description = "too many failures; Retry-After says how long to wait", body = ErrorBody),
+    (status = 429, description = "too many failures", body = ErrorBody,
+        headers(("retry-after" = u64, description = "seconds to wait"))),
+    (status = 503, description = "the store cannot be reached", body = ErrorBody),
+    Unreadable, Unusable
 ))]
 pub async fn login(
     State(app): State<Shared>,
@@ -93,9 +96,9 @@ pub async fn login(
 }
 
 /// The account whose token it is
-#[utoipa::path(get, path = "/auth/me", tag = "auth", security(("token" = [])), responses(
+#[utoipa::path(get, path = "/auth/me", tag = "auth", operation_id = "get_own_account", security(("token" = [])), responses(
     (status = 200, description = "the account", body = User),
-    Errors
+    Guarded
 ))]
 pub async fn me(Account(user): Account) -> Json<User> {
     Json(user)

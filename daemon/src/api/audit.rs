@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Admin;
 use super::extract::{Listing, Parameters, first, listing, window};
-use super::status::Errors;
+use super::status::{Absent, Guarded, Unreadable, Unusable};
 use crate::audit::{self, MOST_ROWS, Place, QueryAuditEntry, Unavailable};
 use crate::error::{Error, Result};
 use crate::store::admin_audit::{self, AuditEntry, Filter};
@@ -24,13 +24,13 @@ const MOST: i64 = 200;
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// From 1.
+    /// From 1; what is less is taken for it.
     #[serde(default = "first")]
-    #[param(minimum = 1, default = 1)]
+    #[param(default = 1)]
     page: i64,
-    /// At most 200.
+    /// 1 to 200; what is less or more is taken for that.
     #[serde(default = "fifty")]
-    #[param(minimum = 1, maximum = 200, default = 50)]
+    #[param(default = 50)]
     page_size: i64,
     /// `user`, `role`, `policy`, `policy_assignment`, `attribute_definition` or `datasource`.
     resource_type: Option<String>,
@@ -53,8 +53,8 @@ fn fifty() -> i64 {
 }
 
 /// Lists changes made here
-#[utoipa::path(get, path = "/audit/admin", tag = "audit", security(("token" = [])), params(AuditQuery), responses(
-    (status = 200, description = "newest first", body = Listing<AuditEntry>), Errors
+#[utoipa::path(get, path = "/audit/admin", tag = "audit", operation_id = "search_admin_audit", security(("token" = [])), params(AuditQuery), responses(
+    (status = 200, description = "newest first", body = Listing<AuditEntry>), Unreadable, Unusable, Guarded
 ))]
 pub async fn admin(
     _: Admin,
@@ -78,13 +78,13 @@ pub async fn admin(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct QueryAuditQuery {
-    /// From 1. Pages reach up to 10,000 rows; narrow the search or use the cursor to go further.
+    /// From 1; what is less is taken for it. Pages reach up to 10,000 rows; narrow the search or use the cursor to go further.
     #[serde(default = "first")]
-    #[param(minimum = 1, default = 1)]
+    #[param(default = 1)]
     page: i64,
-    /// At most 200.
+    /// 1 to 200; what is less or more is taken for that.
     #[serde(default = "fifty")]
-    #[param(minimum = 1, maximum = 200, default = 50)]
+    #[param(default = 50)]
     page_size: i64,
     /// Statements on behalf of this account, which may be gone; by the name that it had.
     user_id: Option<Uuid>,
@@ -114,6 +114,7 @@ pub struct QueryAuditPage {
     /// Whether the total is exact: of each data source at most 100,000 rows are counted.
     total_is_exact: bool,
     /// For the next page; null on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
     /// Data sources that could not be asked: what they have recorded is missing here, and still there.
     unavailable: Vec<Unavailable>,
@@ -122,8 +123,8 @@ pub struct QueryAuditPage {
 /// Searches the statements that data sources have recorded
 ///
 /// Every data source is asked at the time of the search.
-#[utoipa::path(get, path = "/audit/queries", tag = "audit", security(("token" = [])), params(QueryAuditQuery), responses(
-    (status = 200, description = "newest first", body = QueryAuditPage), Errors
+#[utoipa::path(get, path = "/audit/queries", tag = "audit", operation_id = "search_query_audit", security(("token" = [])), params(QueryAuditQuery), responses(
+    (status = 200, description = "newest first", body = QueryAuditPage), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn queries(
     _: Admin,

@@ -11,7 +11,7 @@ use super::Shared;
 use super::attributes::set;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, PageQuery, Parameters, nullable};
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::error::{Error, Result};
 use crate::store::data_sources::{self, Config, Content, DataSource};
 use crate::sync::target;
@@ -81,8 +81,8 @@ pub struct TestResult {
 }
 
 /// Lists the kinds of data sources
-#[utoipa::path(get, path = "/datasource-types", tag = "data sources", security(("token" = [])), responses(
-    (status = 200, description = "the kinds", body = Vec<DataSourceType>), Errors
+#[utoipa::path(get, path = "/datasource-types", tag = "data sources", operation_id = "list_data_source_types", security(("token" = [])), responses(
+    (status = 200, description = "the kinds", body = Vec<DataSourceType>), Guarded
 ))]
 pub async fn types(_: Admin) -> Json<Vec<DataSourceType>> {
     Json(vec![DataSourceType {
@@ -101,8 +101,8 @@ pub async fn types(_: Admin) -> Json<Vec<DataSourceType>> {
 }
 
 /// Lists data sources
-#[utoipa::path(get, path = "/datasources", tag = "data sources", security(("token" = [])), params(PageQuery), responses(
-    (status = 200, description = "data sources, by name", body = Listing<DataSource>), Errors
+#[utoipa::path(get, path = "/datasources", tag = "data sources", operation_id = "list_data_sources", security(("token" = [])), params(PageQuery), responses(
+    (status = 200, description = "data sources, by name", body = Listing<DataSource>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -116,8 +116,8 @@ pub async fn list(
 /// Creates a data source
 ///
 /// Its sync begins at once; it installs the extension there where that is needed and possible.
-#[utoipa::path(post, path = "/datasources", tag = "data sources", security(("token" = [])),
-    request_body = CreateDataSource, responses((status = 201, description = "the data source", body = DataSource), Errors
+#[utoipa::path(post, path = "/datasources", tag = "data sources", operation_id = "create_data_source", security(("token" = [])),
+    request_body = CreateDataSource, responses((status = 201, description = "the data source", body = DataSource), Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -152,8 +152,8 @@ pub async fn create(
 }
 
 /// Shows a data source
-#[utoipa::path(get, path = "/datasources/{id}", tag = "data sources", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "the data source", body = DataSource), Errors
+#[utoipa::path(get, path = "/datasources/{id}", tag = "data sources", operation_id = "get_data_source", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, description = "the data source", body = DataSource), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<DataSource>> {
     let mut conn = app.store.read().await?;
@@ -161,9 +161,9 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Changes a data source
-#[utoipa::path(put, path = "/datasources/{id}", tag = "data sources", security(("token" = [])),
+#[utoipa::path(put, path = "/datasources/{id}", tag = "data sources", operation_id = "update_data_source", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = UpdateDataSource,
-    responses((status = 200, description = "the data source", body = DataSource), Errors
+    responses((status = 200, description = "the data source", body = DataSource), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -196,8 +196,8 @@ pub async fn update(
 /// Forgets a data source
 ///
 /// The policies that are in force there stay in force.
-#[utoipa::path(delete, path = "/datasources/{id}", tag = "data sources", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 204, description = "it is gone"), Errors
+#[utoipa::path(delete, path = "/datasources/{id}", tag = "data sources", operation_id = "delete_data_source", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 204, description = "it is gone"), Absent, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
     let mut change = app.store.change(actor).await?;
@@ -207,9 +207,9 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 }
 
 /// Tests the connection to a data source
-#[utoipa::path(post, path = "/datasources/{id}/test", tag = "data sources", security(("token" = [])),
+#[utoipa::path(post, path = "/datasources/{id}/test", tag = "data sources", operation_id = "test_data_source", security(("token" = [])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, description = "what was found; also when it is bad", body = TestResult), Errors
+    responses((status = 200, description = "what was found; also when it is bad", body = TestResult), Absent, Guarded
 ))]
 pub async fn test(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<TestResult>> {
     let mut conn = app.store.read().await?;

@@ -12,7 +12,7 @@ use super::Shared;
 use super::attributes::set;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, PageQuery, Parameters, nullable};
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::error::{Error, Result};
 use crate::store::decision_functions::{self, Content, DecisionFunction};
 use crate::sync;
@@ -66,8 +66,7 @@ pub struct TestFunction {
     /// What it is told: `{session: {user, time, …}, query?}`.
     #[schema(value_type = Object)]
     context: Map<String, Value>,
-    #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     config: Option<Map<String, Value>>,
 }
 
@@ -77,8 +76,10 @@ pub struct Tested {
     /// Whether it came to an answer.
     success: bool,
     /// What it came to; null for source that cannot be compiled.
+    #[schema(required)]
     result: Option<Outcome>,
     /// Why it came to no answer.
+    #[schema(required)]
     error: Option<String>,
 }
 
@@ -94,6 +95,7 @@ pub struct Outcome {
     /// Microseconds that it took.
     time_us: u64,
     /// Why it came to no answer, with the stack.
+    #[schema(required)]
     error: Option<String>,
 }
 
@@ -105,9 +107,9 @@ fn refuse_other_language(language: Option<&str>) -> Result<()> {
 }
 
 /// Lists decision functions
-#[utoipa::path(get, path = "/decision-functions", tag = "decision functions", security(("token" = [])),
+#[utoipa::path(get, path = "/decision-functions", tag = "decision functions", operation_id = "list_decision_functions", security(("token" = [])),
     params(PageQuery),
-    responses((status = 200, description = "functions, by name", body = Listing<DecisionFunction>), Errors
+    responses((status = 200, description = "functions, by name", body = Listing<DecisionFunction>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -121,9 +123,9 @@ pub async fn list(
 /// Creates a decision function
 ///
 /// Its source is compiled: errors are told with line and column.
-#[utoipa::path(post, path = "/decision-functions", tag = "decision functions", security(("token" = [])),
+#[utoipa::path(post, path = "/decision-functions", tag = "decision functions", operation_id = "create_decision_function", security(("token" = [])),
     request_body = CreateFunction,
-    responses((status = 201, description = "the function", body = DecisionFunction), Errors
+    responses((status = 201, description = "the function", body = DecisionFunction), Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -148,9 +150,9 @@ pub async fn create(
 }
 
 /// Shows a decision function
-#[utoipa::path(get, path = "/decision-functions/{id}", tag = "decision functions", security(("token" = [])),
+#[utoipa::path(get, path = "/decision-functions/{id}", tag = "decision functions", operation_id = "get_decision_function", security(("token" = [])),
     params(("id" = Uuid, Path)),
-    responses((status = 200, description = "the function", body = DecisionFunction), Errors
+    responses((status = 200, description = "the function", body = DecisionFunction), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<DecisionFunction>> {
     let mut conn = app.store.read().await?;
@@ -160,9 +162,9 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 /// Changes a decision function
 ///
 /// The databases where a policy of it is assigned are asked first: what one of them refuses is 422 and changes nothing.
-#[utoipa::path(put, path = "/decision-functions/{id}", tag = "decision functions", security(("token" = [])),
+#[utoipa::path(put, path = "/decision-functions/{id}", tag = "decision functions", operation_id = "update_decision_function", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = UpdateFunction,
-    responses((status = 200, description = "the function", body = DecisionFunction), Errors
+    responses((status = 200, description = "the function", body = DecisionFunction), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -190,8 +192,8 @@ pub async fn update(
 }
 
 /// Deletes a decision function that no policy refers to
-#[utoipa::path(delete, path = "/decision-functions/{id}", tag = "decision functions", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 204, description = "it is gone"), Errors
+#[utoipa::path(delete, path = "/decision-functions/{id}", tag = "decision functions", operation_id = "delete_decision_function", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 204, description = "it is gone"), Absent, Conflicting, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
     let mut change = app.store.change(actor).await?;
@@ -203,9 +205,9 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 /// Tries source with a context and a config
 ///
 /// It runs as it would in a database: same engine, same limits. `Date` shows the time that the context tells.
-#[utoipa::path(post, path = "/decision-functions/test", tag = "decision functions", security(("token" = [])),
+#[utoipa::path(post, path = "/decision-functions/test", tag = "decision functions", operation_id = "test_decision_function", security(("token" = [])),
     request_body = TestFunction,
-    responses((status = 200, description = "how it went; also when it failed", body = Tested), Errors
+    responses((status = 200, description = "how it went; also when it failed", body = Tested), Unreadable, Unusable, Guarded
 ))]
 pub async fn test(_: Admin, State(app): State<Shared>, Body(wanted): Body<TestFunction>) -> Result<Json<Tested>> {
     decision_functions::check_source(&wanted.decision_fn)?;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Admin;
 use super::extract::{Body, Ids};
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::discovery::Request;
 use crate::error::Result;
 use crate::store::catalog::{self, Catalog};
@@ -38,9 +38,9 @@ pub struct Started {
 /// Begins a discovery job
 ///
 /// A data source has one at a time, whichever daemon runs it.
-#[utoipa::path(post, path = "/datasources/{id}/discover", tag = "catalog", security(("token" = [])),
+#[utoipa::path(post, path = "/datasources/{id}/discover", tag = "catalog", operation_id = "start_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = Request,
-    responses((status = 202, description = "it was begun", body = Started), Errors
+    responses((status = 202, description = "it was begun", body = Started), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn start(
     Admin(actor): Admin,
@@ -53,9 +53,9 @@ pub async fn start(
 }
 
 /// Shows a discovery job
-#[utoipa::path(get, path = "/datasources/{id}/discover/{job}", tag = "catalog", security(("token" = [])),
+#[utoipa::path(get, path = "/datasources/{id}/discover/{job}", tag = "catalog", operation_id = "get_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path), ("job" = Uuid, Path)),
-    responses((status = 200, description = "the job", body = Job), Errors
+    responses((status = 200, description = "the job", body = Job), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids((id, job)): Ids<(Uuid, Uuid)>) -> Result<Json<Job>> {
     let mut conn = app.store.read().await?;
@@ -65,9 +65,9 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids((id, job)): Ids<(Uuid,
 /// Cancels a discovery job
 ///
 /// What it asked the database is cancelled there, too.
-#[utoipa::path(delete, path = "/datasources/{id}/discover/{job}", tag = "catalog", security(("token" = [])),
+#[utoipa::path(delete, path = "/datasources/{id}/discover/{job}", tag = "catalog", operation_id = "cancel_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path), ("job" = Uuid, Path)),
-    responses((status = 204, description = "it was cancelled"), Errors
+    responses((status = 204, description = "it was cancelled"), Absent, Guarded
 ))]
 pub async fn cancel(_: Admin, State(app): State<Shared>, Ids((id, job)): Ids<(Uuid, Uuid)>) -> Result<StatusCode> {
     let mut conn = app.store.read().await?;
@@ -80,9 +80,9 @@ pub async fn cancel(_: Admin, State(app): State<Shared>, Ids((id, job)): Ids<(Uu
 /// Server-sent events, each with one JSON object as its data: `{"type":"progress","phase":…,"detail":…}` from the job's
 /// beginning on, and at its end `{"type":"result","data":…}` and `{"type":"done"}`, `{"type":"error","message":…}` or
 /// `{"type":"cancelled"}`.
-#[utoipa::path(get, path = "/datasources/{id}/discover/{job}/events", tag = "catalog", security(("token" = [])),
+#[utoipa::path(get, path = "/datasources/{id}/discover/{job}/events", tag = "catalog", operation_id = "follow_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path), ("job" = Uuid, Path)),
-    responses((status = 200, description = "the events", body = String, content_type = "text/event-stream"), Errors
+    responses((status = 200, description = "the events", body = String, content_type = "text/event-stream"), Absent, Guarded
 ))]
 pub async fn events(
     _: Admin,
@@ -165,8 +165,8 @@ impl Follower {
 /// Shows the catalog
 ///
 /// In `catalog_mode` `selected` what is not selected here does not exist for users.
-#[utoipa::path(get, path = "/datasources/{id}/catalog", tag = "catalog", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "the catalog", body = Catalog), Errors
+#[utoipa::path(get, path = "/datasources/{id}/catalog", tag = "catalog", operation_id = "get_catalog", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, description = "the catalog", body = Catalog), Absent, Guarded
 ))]
 pub async fn catalog(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Catalog>> {
     let mut conn = app.store.read().await?;

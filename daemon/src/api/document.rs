@@ -1,7 +1,6 @@
 //! The store as a policy document, and back.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,8 +10,8 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::auth::Admin;
-use super::extract::Parameters;
-use super::status::Errors;
+use super::extract::{Parameters, Text};
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::document;
 use crate::error::Result;
 use crate::store::import::{self, Options};
@@ -51,8 +50,8 @@ pub struct Imported {
 }
 
 /// Exports a policy document
-#[utoipa::path(get, path = "/policies/export", tag = "documents", security(("token" = [])), params(ExportOptions),
-    responses((status = 200, description = "the document", body = String, content_type = "application/yaml"), Errors
+#[utoipa::path(get, path = "/policies/export", tag = "documents", operation_id = "export_policies", security(("token" = [])), params(ExportOptions),
+    responses((status = 200, description = "the document", body = Object, content_type = "application/yaml"), Unreadable, Absent, Guarded
 ))]
 pub async fn export(
     _: Admin,
@@ -68,15 +67,15 @@ pub async fn export(
 /// Imports a policy document in YAML or JSON
 ///
 /// All of it or nothing.
-#[utoipa::path(post, path = "/policies/import", tag = "documents", security(("token" = [])), params(ImportOptions),
-    request_body(content = String, content_type = "application/yaml"),
-    responses((status = 200, description = "what was done, or would be", body = Imported), Errors
+#[utoipa::path(post, path = "/policies/import", tag = "documents", operation_id = "import_policies", security(("token" = [])), params(ImportOptions),
+    request_body(content((Object = "application/yaml"), (Object = "application/json"))),
+    responses((status = 200, description = "what was done, or would be", body = Imported), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn import(
     Admin(actor): Admin,
     State(app): State<Shared>,
     Parameters(options): Parameters<ImportOptions>,
-    body: Bytes,
+    Text(body): Text,
 ) -> Result<Json<Imported>> {
     let file = document::parse(&body)?;
     let mut change = app.store.change(actor).await?;

@@ -1,7 +1,8 @@
 //! Reading requests: bodies, paths and queries whose problems are errors of ours.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query};
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -32,6 +33,26 @@ fn without_prefix(text: &str) -> String {
     text.strip_prefix(prefix).unwrap_or(text).to_owned()
 }
 
+/// A body of any form.
+pub struct Text(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        Ok(Text(Bytes::from_request(request, state).await?))
+    }
+}
+
+impl From<BytesRejection> for Error {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Error::invalid("the body is too large"),
+            _ => Error::BadRequest(rejection.body_text()),
+        }
+    }
+}
+
 /// Ids in the path. What is no id names nothing.
 #[derive(FromRequestParts)]
 #[from_request(via(Path), rejection(Error))]
@@ -58,13 +79,13 @@ impl From<QueryRejection> for Error {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// From 1.
+    /// From 1; what is less is taken for it.
     #[serde(default = "first")]
-    #[param(minimum = 1, default = 1)]
+    #[param(default = 1)]
     page: i64,
-    /// At most 100.
+    /// 1 to 100; what is less or more is taken for that.
     #[serde(default = "twenty")]
-    #[param(minimum = 1, maximum = 100, default = 20)]
+    #[param(default = 20)]
     page_size: i64,
     /// Part of a name, in upper or lower case.
     #[serde(default)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Admin;
 use super::extract::{Body, Ids};
-use super::status::Errors;
+use super::status::{Absent, Guarded, Unreadable, Unusable};
 use crate::error::Result;
 use crate::store::grants;
 use crate::store::roles::{Member, RoleName};
@@ -27,8 +27,8 @@ pub struct SetRoles {
 }
 
 /// Lists the users with a grant of their own
-#[utoipa::path(get, path = "/datasources/{id}/users", tag = "data sources", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<Member>), Errors
+#[utoipa::path(get, path = "/datasources/{id}/users", tag = "data sources", operation_id = "list_granted_users", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<Member>), Absent, Guarded
 ))]
 pub async fn users(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<Member>>> {
     let mut conn = app.store.read().await?;
@@ -36,9 +36,9 @@ pub async fn users(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> R
 }
 
 /// Replaces the users with a grant of their own
-#[utoipa::path(put, path = "/datasources/{id}/users", tag = "data sources", security(("token" = [])),
+#[utoipa::path(put, path = "/datasources/{id}/users", tag = "data sources", operation_id = "set_granted_users", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = SetUsers,
-    responses((status = 200, description = "by name", body = Vec<Member>), Errors
+    responses((status = 200, description = "by name", body = Vec<Member>), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn set_users(
     Admin(actor): Admin,
@@ -54,8 +54,8 @@ pub async fn set_users(
 }
 
 /// Lists the roles with a grant
-#[utoipa::path(get, path = "/datasources/{id}/access/roles", tag = "data sources", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<RoleName>), Errors
+#[utoipa::path(get, path = "/datasources/{id}/access/roles", tag = "data sources", operation_id = "list_granted_roles", security(("token" = [])),
+    params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<RoleName>), Absent, Guarded
 ))]
 pub async fn roles(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<RoleName>>> {
     let mut conn = app.store.read().await?;
@@ -63,9 +63,9 @@ pub async fn roles(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> R
 }
 
 /// Replaces the roles with a grant
-#[utoipa::path(put, path = "/datasources/{id}/access/roles", tag = "data sources", security(("token" = [])),
+#[utoipa::path(put, path = "/datasources/{id}/access/roles", tag = "data sources", operation_id = "set_granted_roles", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = SetRoles,
-    responses((status = 200, description = "by name", body = Vec<RoleName>), Errors
+    responses((status = 200, description = "by name", body = Vec<RoleName>), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn set_roles(
     Admin(actor): Admin,

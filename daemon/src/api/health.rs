@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
+use super::status::ErrorBody;
 use crate::error::Result;
 
 /// That it is there.
@@ -40,20 +41,20 @@ fn healthy() -> Json<Health> {
 }
 
 /// Tells that the daemon runs
-#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "it does", body = Health)))]
 pub async fn health() -> Json<Health> {
     healthy()
 }
 
 /// Tells that the daemon runs
 #[utoipa::path(get, path = "/health", tag = "operations", operation_id = "health_v1",
-    responses((status = 200, body = Health)))]
+    responses((status = 200, description = "it does", body = Health)))]
 pub async fn health_v1() -> Json<Health> {
     healthy()
 }
 
 /// Tells that the daemon runs
-#[utoipa::path(get, path = "/live", tag = "operations", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/live", tag = "operations", responses((status = 200, description = "it does", body = Health)))]
 pub async fn live() -> Json<Health> {
     healthy()
 }
@@ -100,7 +101,8 @@ async fn counts(app: &Shared) -> Result<(i64, i64)> {
 
 /// Shows metrics for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses(
-    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+    (status = 503, description = "the store does not answer", body = ErrorBody)
 ))]
 pub async fn metrics(State(app): State<Shared>) -> Result<Response> {
     let mut conn = app.store.read().await?;

@@ -12,6 +12,7 @@ pub mod auth;
 mod context;
 mod data_sources;
 mod decision_functions;
+mod description;
 mod discovery;
 mod document;
 mod extract;
@@ -38,10 +39,10 @@ use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::description::BearerToken;
 use crate::discovery::Runner;
 use crate::secrets::token::TokenKey;
 use crate::store::Store;
@@ -110,19 +111,6 @@ impl App {
 )]
 struct Description;
 
-struct BearerToken;
-
-impl utoipa::Modify for BearerToken {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .bearer_format("JWT")
-            .build();
-        let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(scheme));
-    }
-}
-
 /// The routes with their description.
 fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
     let v1 = OpenApiRouter::new()
@@ -180,13 +168,15 @@ fn routes() -> (Router<Shared>, utoipa::openapi::OpenApi) {
         .routes(routes!(document::import))
         .routes(routes!(discovery::start))
         .layer(DefaultBodyLimit::max(MAX_DOCUMENT));
-    OpenApiRouter::with_openapi(Description::openapi())
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .nest("/api/v1", v1.merge(documents))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
-        .split_for_parts()
+        .split_for_parts();
+    description::add_headers(&mut description);
+    (router, description)
 }
 
 /// The description of the API.

@@ -13,11 +13,11 @@ use super::Shared;
 use super::attributes::set;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, PageQuery, Parameters, nullable};
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::error::{Error, Result};
 use crate::expression;
 use crate::store::assignments;
-use crate::store::policies::{self, Content, Policy, PolicyDetail};
+use crate::store::policies::{self, Content, Definition, Policy, PolicyDetail, Target};
 use crate::sync;
 
 /// A new policy.
@@ -30,10 +30,10 @@ pub struct CreatePolicy {
     description: Option<String>,
     is_enabled: Option<bool>,
     /// `[{schemas, tables, columns?}]`, patterns with `*`; columns for the column types only.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Target>)]
     targets: Value,
     /// `{filter_expression, mode?, check_expression?, check?}` or `{mask_expression, writable?}`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Definition>)]
     definition: Option<Value>,
     /// The function that decides whether it takes part; without one it always does.
     decision_function_id: Option<Uuid>,
@@ -50,10 +50,10 @@ pub struct UpdatePolicy {
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
     is_enabled: Option<bool>,
-    #[schema(value_type = Option<Vec<Object>>)]
+    #[schema(value_type = Option<Vec<Target>>)]
     targets: Option<Value>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Definition>)]
     definition: Option<Option<Value>>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Uuid>)]
@@ -74,6 +74,7 @@ pub struct Expression {
 #[derive(Serialize, ToSchema)]
 pub struct Validity {
     valid: bool,
+    #[schema(required)]
     error: Option<String>,
     /// Where in the expression, in bytes from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,8 +82,8 @@ pub struct Validity {
 }
 
 /// Lists policies
-#[utoipa::path(get, path = "/policies", tag = "policies", security(("token" = [])), params(PageQuery), responses(
-    (status = 200, description = "policies, by name", body = Listing<Policy>), Errors
+#[utoipa::path(get, path = "/policies", tag = "policies", operation_id = "list_policies", security(("token" = [])), params(PageQuery), responses(
+    (status = 200, description = "policies, by name", body = Listing<Policy>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -96,8 +97,8 @@ pub async fn list(
 /// Creates a policy
 ///
 /// It takes effect once it is assigned in a data source. There the database checks its expression.
-#[utoipa::path(post, path = "/policies", tag = "policies", security(("token" = [])), request_body = CreatePolicy,
-    responses((status = 201, description = "the policy", body = PolicyDetail), Errors
+#[utoipa::path(post, path = "/policies", tag = "policies", operation_id = "create_policy", security(("token" = [])), request_body = CreatePolicy,
+    responses((status = 201, description = "the policy", body = PolicyDetail), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -122,8 +123,8 @@ pub async fn create(
 }
 
 /// Shows a policy with its assignments
-#[utoipa::path(get, path = "/policies/{id}", tag = "policies", security(("token" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, description = "the policy", body = PolicyDetail), Errors
+#[utoipa::path(get, path = "/policies/{id}", tag = "policies", operation_id = "get_policy", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 200, description = "the policy", body = PolicyDetail), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<PolicyDetail>> {
     let mut conn = app.store.read().await?;
@@ -143,8 +144,8 @@ async fn detail(conn: &mut PgConnection, id: Uuid) -> Result<PolicyDetail> {
 /// Changes a policy
 ///
 /// The databases where it is assigned are asked first: what one of them refuses is 422 and changes nothing.
-#[utoipa::path(put, path = "/policies/{id}", tag = "policies", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = UpdatePolicy, responses((status = 200, description = "the policy", body = PolicyDetail), Errors
+#[utoipa::path(put, path = "/policies/{id}", tag = "policies", operation_id = "update_policy", security(("token" = [])), params(("id" = Uuid, Path)),
+    request_body = UpdatePolicy, responses((status = 200, description = "the policy", body = PolicyDetail), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -171,8 +172,8 @@ pub async fn update(
 }
 
 /// Deletes a policy with its assignments
-#[utoipa::path(delete, path = "/policies/{id}", tag = "policies", security(("token" = [])), params(("id" = Uuid, Path)),
-    responses((status = 204, description = "it is gone"), Errors
+#[utoipa::path(delete, path = "/policies/{id}", tag = "policies", operation_id = "delete_policy", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 204, description = "it is gone"), Absent, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
     let mut change = app.store.change(actor).await?;
@@ -185,7 +186,7 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 ///
 /// Whether tables, columns and types are right is only known in a database, and told when a policy is assigned there.
 #[utoipa::path(post, path = "/policies/validate-expression", tag = "policies", security(("token" = [])),
-    request_body = Expression, responses((status = 200, description = "what is to be said", body = Validity), Errors
+    request_body = Expression, responses((status = 200, description = "what is to be said", body = Validity), Unreadable, Unusable, Guarded
 ))]
 pub async fn validate_expression(_: Admin, Body(wanted): Body<Expression>) -> Result<Json<Validity>> {
     let fault = expression::parse(&wanted.expression).err();

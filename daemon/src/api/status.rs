@@ -18,6 +18,7 @@ pub struct ErrorBody {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<String>,
     /// To be found in the daemon's log.
+    #[schema(required)]
     request_id: Option<String>,
 }
 
@@ -65,29 +66,53 @@ impl IntoResponse for Error {
     }
 }
 
-/// The errors that every route for administrators may answer with.
+/// What every route for administrators may answer.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "it is only described")]
-pub enum Errors {
-    /// The request cannot be read, or its ids contradict each other.
-    #[response(status = 400)]
-    BadRequest(ErrorBody),
+pub enum Guarded {
     /// There is no token, or it is not good.
-    #[response(status = 401)]
+    #[response(status = 401, headers(("www-authenticate" = String, description = "`Bearer`")))]
     Unauthorized(ErrorBody),
     /// The account is no administrator, or inactive.
     #[response(status = 403)]
     Forbidden(ErrorBody),
-    /// There is no such object.
-    #[response(status = 404)]
-    NotFound(ErrorBody),
-    /// The name is taken, something uses the object, or it changed meanwhile.
-    #[response(status = 409)]
-    Conflict(ErrorBody),
-    /// The content cannot be used.
-    #[response(status = 422)]
-    Invalid(ErrorBody),
     /// The store, or the data source that it is about, cannot be reached.
     #[response(status = 503)]
     Unavailable(ErrorBody),
+}
+
+/// Routes about one object.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it is only described")]
+pub enum Absent {
+    /// There is no such object.
+    #[response(status = 404)]
+    NotFound(ErrorBody),
+}
+
+/// Routes with a query or a body.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it is only described")]
+pub enum Unreadable {
+    /// The request cannot be read, or its ids contradict each other.
+    #[response(status = 400)]
+    BadRequest(ErrorBody),
+}
+
+/// Routes with content of some form.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it is only described")]
+pub enum Unusable {
+    /// The content cannot be used.
+    #[response(status = 422)]
+    Invalid(ErrorBody),
+}
+
+/// Routes that change something others may use or change.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it is only described")]
+pub enum Conflicting {
+    /// The name is taken, something uses the object, or it changed meanwhile.
+    #[response(status = 409)]
+    Conflict(ErrorBody),
 }

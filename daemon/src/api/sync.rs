@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Admin;
 use super::extract::Ids;
-use super::status::Errors;
+use super::status::{Absent, Guarded};
 use crate::error::Result;
 use crate::store::sync_states::{self, SyncState};
 
@@ -23,8 +23,8 @@ pub const HEADER: &str = "betweenrows-sync";
 const POLL: Duration = Duration::from_millis(20);
 
 /// Lists the sync states of all data sources
-#[utoipa::path(get, path = "/sync", tag = "sync", security(("token" = [])), responses(
-    (status = 200, description = "by name of the data source", body = Vec<SyncState>), Errors
+#[utoipa::path(get, path = "/sync", tag = "sync", operation_id = "list_sync_states", security(("token" = [])), responses(
+    (status = 200, description = "by name of the data source", body = Vec<SyncState>), Guarded
 ))]
 pub async fn list(_: Admin, State(app): State<Shared>) -> Result<Json<Vec<SyncState>>> {
     let mut conn = app.store.read().await?;
@@ -32,8 +32,8 @@ pub async fn list(_: Admin, State(app): State<Shared>) -> Result<Json<Vec<SyncSt
 }
 
 /// Shows the sync state of a data source
-#[utoipa::path(get, path = "/datasources/{id}/sync", tag = "sync", security(("token" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, description = "the state", body = SyncState), Errors
+#[utoipa::path(get, path = "/datasources/{id}/sync", tag = "sync", operation_id = "get_sync_state", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 200, description = "the state", body = SyncState), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<SyncState>> {
     let mut conn = app.store.read().await?;
@@ -41,8 +41,8 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Asks for the sync of a data source now
-#[utoipa::path(post, path = "/datasources/{id}/sync", tag = "sync", security(("token" = [])), params(("id" = Uuid, Path)),
-    responses((status = 202, description = "it is asked for", body = SyncState), Errors
+#[utoipa::path(post, path = "/datasources/{id}/sync", tag = "sync", operation_id = "request_sync", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 202, description = "it is asked for", body = SyncState), Absent, Guarded
 ))]
 pub async fn request(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<(StatusCode, Json<SyncState>)> {
     let mut conn = app.store.read().await?;
@@ -51,16 +51,20 @@ pub async fn request(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) ->
     Ok((StatusCode::ACCEPTED, Json(sync_states::find(&mut conn, id).await?)))
 }
 
-/// Lets the answer to a change tell whether it is in force, after a moment's wait for that.
-pub async fn tell_state(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+/// Whether a request is to change what the data sources are brought in line with.
+pub fn is_change(method: &Method, path: &str) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
         && path.starts_with("/api/v1/")
         && !path.ends_with("/auth/login")
         && !path.ends_with("/test")
         && !path.ends_with("/preview")
         && !path.ends_with("/validate-expression")
-        && !path.contains("/discover");
+        && !path.contains("/discover")
+}
+
+/// Lets the answer to a change tell whether it is in force, after a moment's wait for that.
+pub async fn tell_state(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let changes = is_change(request.method(), request.uri().path());
     let mut response = next.run(request).await;
     if changes && response.status().is_success() {
         match state(&app).await {

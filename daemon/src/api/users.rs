@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, OfDataSource, PageQuery, Parameters, nullable};
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::error::Result;
 use crate::store::effective::{self, EffectivePolicy};
 use crate::store::users::{self, NewUser, Secret, User, UserChange};
@@ -30,7 +30,7 @@ pub struct CreateUser {
     display_name: Option<String>,
     /// Values by attribute key.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     attributes: Option<Map<String, Value>>,
 }
 
@@ -60,8 +60,8 @@ pub struct SetPassword {
 }
 
 /// Lists accounts
-#[utoipa::path(get, path = "/users", tag = "users", security(("token" = [])), params(PageQuery), responses(
-    (status = 200, description = "accounts, by name", body = Listing<User>), Errors
+#[utoipa::path(get, path = "/users", tag = "users", operation_id = "list_users", security(("token" = [])), params(PageQuery), responses(
+    (status = 200, description = "accounts, by name", body = Listing<User>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -73,8 +73,8 @@ pub async fn list(
 }
 
 /// Creates an account
-#[utoipa::path(post, path = "/users", tag = "users", security(("token" = [])), request_body = CreateUser, responses(
-    (status = 201, description = "the account", body = User), Errors
+#[utoipa::path(post, path = "/users", tag = "users", operation_id = "create_user", security(("token" = [])), request_body = CreateUser, responses(
+    (status = 201, description = "the account", body = User), Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -98,8 +98,8 @@ pub async fn create(
 }
 
 /// Shows an account
-#[utoipa::path(get, path = "/users/{id}", tag = "users", security(("token" = [])), params(("id" = Uuid, Path)), responses(
-    (status = 200, description = "the account", body = User), Errors
+#[utoipa::path(get, path = "/users/{id}", tag = "users", operation_id = "get_user", security(("token" = [])), params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "the account", body = User), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<User>> {
     let mut conn = app.store.read().await?;
@@ -107,8 +107,8 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Changes an account
-#[utoipa::path(put, path = "/users/{id}", tag = "users", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = UpdateUser, responses((status = 200, description = "the account", body = User), Errors
+#[utoipa::path(put, path = "/users/{id}", tag = "users", operation_id = "update_user", security(("token" = [])), params(("id" = Uuid, Path)),
+    request_body = UpdateUser, responses((status = 200, description = "the account", body = User), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -131,8 +131,8 @@ pub async fn update(
 }
 
 /// Deletes an account
-#[utoipa::path(delete, path = "/users/{id}", tag = "users", security(("token" = [])), params(("id" = Uuid, Path)),
-    responses((status = 204, description = "it is gone"), Errors
+#[utoipa::path(delete, path = "/users/{id}", tag = "users", operation_id = "delete_user", security(("token" = [])), params(("id" = Uuid, Path)),
+    responses((status = 204, description = "it is gone"), Absent, Conflicting, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
     let mut change = app.store.change(actor).await?;
@@ -145,7 +145,7 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 ///
 /// Its tokens end, and its login roles get the password with the next sync.
 #[utoipa::path(put, path = "/users/{id}/password", tag = "users", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = SetPassword, responses((status = 204, description = "it is set"), Errors
+    request_body = SetPassword, responses((status = 204, description = "it is set"), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn set_password(
     Admin(actor): Admin,
@@ -161,9 +161,9 @@ pub async fn set_password(
 }
 
 /// Shows which policies apply to an account in a data source
-#[utoipa::path(get, path = "/users/{id}/effective-policies", tag = "users", security(("token" = [])),
+#[utoipa::path(get, path = "/users/{id}/effective-policies", tag = "users", operation_id = "list_effective_policies", security(("token" = [])),
     params(("id" = Uuid, Path), OfDataSource),
-    responses((status = 200, description = "in order of precedence", body = Vec<EffectivePolicy>), Errors
+    responses((status = 200, description = "in order of precedence", body = Vec<EffectivePolicy>), Unreadable, Absent, Guarded
 ))]
 pub async fn effective_policies(
     _: Admin,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, PageQuery, Parameters};
-use super::status::Errors;
+use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::error::Result;
 use crate::store::policies::Policy;
 use crate::store::versions::{self, Difference, PolicyVersion};
@@ -33,9 +33,9 @@ pub struct RollBack {
 /// Lists the versions of a policy
 ///
 /// Those of a deleted policy stay.
-#[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies", security(("token" = [])),
+#[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies", operation_id = "list_policy_versions", security(("token" = [])),
     params(("id" = Uuid, Path), PageQuery),
-    responses((status = 200, description = "newest first", body = Listing<PolicyVersion>), Errors
+    responses((status = 200, description = "newest first", body = Listing<PolicyVersion>), Unreadable, Absent, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -48,9 +48,9 @@ pub async fn list(
 }
 
 /// Shows a version of a policy
-#[utoipa::path(get, path = "/policies/{id}/versions/{version}", tag = "policies", security(("token" = [])),
+#[utoipa::path(get, path = "/policies/{id}/versions/{version}", tag = "policies", operation_id = "get_policy_version", security(("token" = [])),
     params(("id" = Uuid, Path), ("version" = i32, Path)),
-    responses((status = 200, description = "the version", body = PolicyVersion), Errors
+    responses((status = 200, description = "the version", body = PolicyVersion), Absent, Guarded
 ))]
 pub async fn get(
     _: Admin,
@@ -62,9 +62,9 @@ pub async fn get(
 }
 
 /// Shows what differs between two versions
-#[utoipa::path(get, path = "/policies/{id}/diff", tag = "policies", security(("token" = [])),
+#[utoipa::path(get, path = "/policies/{id}/diff", tag = "policies", operation_id = "diff_policy_versions", security(("token" = [])),
     params(("id" = Uuid, Path), Between),
-    responses((status = 200, description = "the fields that differ", body = Vec<Difference>), Errors
+    responses((status = 200, description = "the fields that differ", body = Vec<Difference>), Unreadable, Absent, Guarded
 ))]
 pub async fn diff(
     _: Admin,
@@ -77,9 +77,9 @@ pub async fn diff(
 }
 
 /// Makes a policy again what it was, as a new version
-#[utoipa::path(post, path = "/policies/{id}/versions/{version}/rollback", tag = "policies", security(("token" = [])),
+#[utoipa::path(post, path = "/policies/{id}/versions/{version}/rollback", tag = "policies", operation_id = "roll_back_policy", security(("token" = [])),
     params(("id" = Uuid, Path), ("version" = i32, Path)), request_body = RollBack,
-    responses((status = 200, description = "the policy", body = Policy), Errors
+    responses((status = 200, description = "the policy", body = Policy), Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn roll_back(
     Admin(actor): Admin,

@@ -10,5 +10,6 @@ mod runner;
 pub mod upstream;
 
 pub use actions::drift_of;
+pub use drift::Drift;
 pub use request::{ColumnSelection, Request, SchemaSelection, TableRef, TableSelection};
 pub use runner::Runner;

@@ -23,6 +23,9 @@ pub struct Relation {
     /// In their order.
     #[serde(default)]
     pub columns: Vec<Column>,
+    /// `(schema, name)` of all that it is a partition of or inherits from, where its columns were asked for.
+    #[serde(default)]
+    pub ancestors: Vec<(String, String)>,
 }
 
 /// A column.
@@ -31,7 +34,8 @@ pub struct Column {
     /// Its name.
     pub name: String,
     position: i32,
-    data_type: String,
+    /// Its type, as SQL writes it.
+    pub data_type: String,
     /// The name of the type, if it is one of PostgreSQL's own.
     base_type: Option<String>,
     is_nullable: bool,

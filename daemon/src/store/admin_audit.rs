@@ -19,21 +19,27 @@ pub struct AuditEntry {
     /// The kind of object: `user`, `role`, `policy`, …
     pub resource_type: String,
     /// The object.
+    #[schema(required)]
     pub resource_id: Option<Uuid>,
     /// What was done: `create`, `update`, `delete`, …
     pub action: String,
     /// The account that did it; null for the command line.
+    #[schema(required)]
     pub actor_id: Option<Uuid>,
     /// Its name then.
     pub actor_name: String,
     /// The client's address.
+    #[schema(required)]
     pub client_address: Option<String>,
     /// The request.
+    #[schema(required)]
     pub request_id: Option<String>,
     /// `{before, after}`: the object as the API showed it.
+    #[schema(value_type = Object)]
     pub changes: Value,
     /// When (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
 }
 

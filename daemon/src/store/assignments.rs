@@ -24,12 +24,16 @@ pub struct Assignment {
     /// Where, by name.
     pub datasource_name: String,
     /// For which user.
+    #[schema(required)]
     pub user_id: Option<Uuid>,
     /// For which user, by name.
+    #[schema(required)]
     pub username: Option<String>,
     /// For which role.
+    #[schema(required)]
     pub role_id: Option<Uuid>,
     /// For which role, by name.
+    #[schema(required)]
     pub role_name: Option<String>,
     /// `user`, `role` or `all`.
     pub assignment_scope: String,
@@ -37,9 +41,11 @@ pub struct Assignment {
     pub priority: i32,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
 }
 

@@ -27,24 +27,31 @@ pub struct AttributeDefinition {
     /// `string`, `integer`, `boolean` or `list`.
     pub value_type: String,
     /// What a user without a value has.
+    #[schema(required)]
     pub default_value: Option<Value>,
     /// If given, the only possible values.
+    #[schema(required, value_type = Option<Vec<Value>>)]
     pub allowed_values: Option<Value>,
     /// Whether a statement is refused when a user has neither a value nor a default.
     pub required: bool,
     /// For people.
+    #[schema(required)]
     pub description: Option<String>,
     /// Counts its changes.
     pub version: i32,
     /// Who created it.
+    #[schema(required)]
     pub created_by: Option<Uuid>,
     /// Who changed it.
+    #[schema(required)]
     pub updated_by: Option<Uuid>,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
 }
 

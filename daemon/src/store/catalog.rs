@@ -64,8 +64,10 @@ pub struct Column {
     /// Whether it may be null.
     pub is_nullable: bool,
     /// The expression of its default, or that it is computed from.
+    #[schema(required)]
     pub column_default: Option<String>,
     /// What Apache Arrow calls such a type; `Utf8` for whatever is only known as text.
+    #[schema(required)]
     pub arrow_type: Option<String>,
     /// Whether it exists for users.
     pub is_selected: bool,

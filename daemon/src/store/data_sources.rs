@@ -35,6 +35,7 @@ pub struct DataSource {
     pub drift: String,
     /// When its policies were last brought in line (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub last_sync_at: Option<DateTime<Utc>>,
     /// What came of the last attempt: `pending`, `in_sync`, `partial`, `failed` or `drifted`.
     pub last_sync_result: String,
@@ -42,9 +43,11 @@ pub struct DataSource {
     pub version: i32,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
 }
 
@@ -62,6 +65,7 @@ pub struct Config {
     /// `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`.
     pub sslmode: String,
     /// PEM text of the authority that signed the server's certificate; the system's authorities if there is none.
+    #[schema(required)]
     pub ssl_root_cert: Option<String>,
 }
 

@@ -28,6 +28,7 @@ pub struct DecisionFunction {
     /// Its name.
     pub name: String,
     /// For people.
+    #[schema(required)]
     pub description: Option<String>,
     /// `javascript`.
     pub language: String,
@@ -49,14 +50,18 @@ pub struct DecisionFunction {
     /// How many policies refer to it.
     pub policy_count: i64,
     /// Who created it.
+    #[schema(required)]
     pub created_by: Option<Uuid>,
     /// Who changed it.
+    #[schema(required)]
     pub updated_by: Option<Uuid>,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
 }
 

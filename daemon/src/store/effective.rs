@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::policies::{Definition as DefinitionSchema, Target};
 use super::{assignments, data_sources, policies, roles, users};
 use crate::error::Result;
 
@@ -21,8 +22,10 @@ pub struct EffectivePolicy {
     /// See the policy.
     pub policy_type: String,
     /// See the policy.
+    #[schema(value_type = Vec<Target>)]
     pub targets: Value,
     /// See the policy.
+    #[schema(required, value_type = Option<DefinitionSchema>)]
     pub definition: Option<Value>,
     /// The lowest of its priority numbers that reach the user.
     pub priority: i32,
@@ -31,6 +34,7 @@ pub struct EffectivePolicy {
     /// The roles through which it comes.
     pub roles: Vec<String>,
     /// The function that decides whether it takes part.
+    #[schema(required)]
     pub decision_function: Option<String>,
 }
 

@@ -29,14 +29,27 @@ pub struct Job {
     /// `running`, `completed` or `failed`.
     pub status: String,
     /// What came of it.
+    #[schema(required)]
     pub result: Option<Value>,
     /// Why it failed; `cancelled` if somebody wanted it to.
+    #[schema(required)]
     pub error: Option<String>,
     /// What it has done so far: `{phase, detail}`.
+    #[schema(value_type = Vec<Progress>)]
     pub progress: Value,
     /// Whether somebody cancelled it.
     #[serde(skip)]
     pub is_cancelled: bool,
+}
+
+/// A step of a job.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it is only described")]
+pub struct Progress {
+    /// `connecting`, `querying`, `saving`, …
+    phase: String,
+    /// In words.
+    detail: String,
 }
 
 /// Begins a job on behalf of the session, which keeps its lock.

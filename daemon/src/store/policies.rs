@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use policy::document::MAX_DESCRIPTION_BYTES;
 use policy::model;
 use policy::placeholder;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -24,34 +24,74 @@ pub struct Policy {
     /// Its name.
     pub name: String,
     /// For people.
+    #[schema(required)]
     pub description: Option<String>,
     /// `row_filter`, `column_mask`, `column_allow`, `column_deny` or `table_deny`.
     pub policy_type: String,
     /// What it is about: `[{schemas, tables, columns?}]`.
+    #[schema(value_type = Vec<Target>)]
     pub targets: Value,
     /// How it does it; none for the allow and deny types.
+    #[schema(required, value_type = Option<Definition>)]
     pub definition: Option<Value>,
     /// Whether it takes part.
     pub is_enabled: bool,
     /// Counts its changes.
     pub version: i32,
     /// The function that decides whether it takes part; without one it always does.
+    #[schema(required)]
     pub decision_function_id: Option<Uuid>,
     /// The same function.
-    #[schema(value_type = Option<FunctionSummary>)]
+    #[schema(required, value_type = Option<FunctionSummary>)]
     pub decision_function: Option<Json<FunctionSummary>>,
     /// How many assignments it has.
     pub assignment_count: i64,
     /// Who created it.
+    #[schema(required)]
     pub created_by: Option<Uuid>,
     /// Who changed it.
+    #[schema(required)]
     pub updated_by: Option<Uuid>,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
+}
+
+/// What a policy is about: patterns, with `*` for any part of a name.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "it is only described")]
+pub struct Target {
+    /// Schemas.
+    schemas: Vec<String>,
+    /// Tables and views in them.
+    tables: Vec<String>,
+    /// Columns of them, for the column types only.
+    columns: Option<Vec<String>>,
+}
+
+/// How a policy does it: a row filter has a `filter_expression`, a mask a `mask_expression`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "it is only described")]
+pub struct Definition {
+    /// What has to hold for a row to be seen.
+    filter_expression: Option<String>,
+    /// `restrictive`, unless given, or `permissive`.
+    mode: Option<String>,
+    /// What has to hold for a new row, if that is something else.
+    check_expression: Option<String>,
+    /// `none`: new rows are not checked.
+    check: Option<String>,
+    /// What is seen in place of a value.
+    mask_expression: Option<String>,
+    /// Whether the column may be written.
+    writable: Option<bool>,
 }
 
 /// A policy with its assignments.

@@ -19,6 +19,7 @@ pub struct Role {
     /// Its name.
     pub name: String,
     /// For people.
+    #[schema(required)]
     pub description: Option<String>,
     /// An inactive role grants nothing and cuts off its parents.
     pub is_active: bool,
@@ -28,9 +29,11 @@ pub struct Role {
     pub version: i32,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
 }
 

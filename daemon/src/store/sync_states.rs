@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::discovery::Drift;
 use crate::error::{Error, Result};
 use crate::time;
 
@@ -25,35 +26,47 @@ pub struct SyncState {
     /// Whether every change made here is in force there, as far as the database accepts it.
     pub is_current: bool,
     /// Why it failed.
+    #[schema(required)]
     pub error: Option<String>,
     /// The policies that are refused there, with what the database says.
+    #[schema(value_type = Vec<Problem>)]
     pub problems: Value,
     /// What the last sync did there.
+    #[schema(value_type = Vec<Step>)]
     pub steps: Value,
     /// What somebody else had changed there.
+    #[schema(value_type = Vec<Step>)]
     pub drift: Value,
     /// In what the database differs from the catalog, as `sync_catalog` tells it; null if nobody looked yet.
+    #[schema(required, value_type = Option<Drift>)]
     pub catalog_drift: Option<Value>,
     /// When that was found (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub catalog_checked_at: Option<DateTime<Utc>>,
     /// What the role of the data source may not do there, with the command that mends it.
+    #[schema(value_type = Vec<String>)]
     pub warnings: Value,
     /// Failures in a row.
     pub failures: i32,
     /// When it is tried again (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub retry_at: Option<DateTime<Utc>>,
     /// When it was last tried (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub attempted_at: Option<DateTime<Utc>>,
     /// When it last succeeded (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub succeeded_at: Option<DateTime<Utc>>,
     /// What `betweenrows.audit_status()` said there at the last sync: `backlog_bytes`, `dropped`, `last_moved`, …
+    #[schema(required, value_type = Option<Object>)]
     pub audit: Option<Value>,
     /// When it said so (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub audit_at: Option<DateTime<Utc>>,
 }
 
@@ -63,14 +76,17 @@ pub struct Problem {
     /// What it is about, e.g. `policy "p"`.
     pub object: String,
     /// The name of the policy, if it is one.
+    #[schema(required)]
     pub policy: Option<String>,
     /// What PostgreSQL reported.
     pub sqlstate: String,
     /// What PostgreSQL reported.
     pub message: String,
     /// What PostgreSQL reported.
+    #[schema(required)]
     pub detail: Option<String>,
     /// What PostgreSQL reported.
+    #[schema(required)]
     pub hint: Option<String>,
 }
 

@@ -29,21 +29,27 @@ pub struct User {
     /// Whether it may do anything, here or in a database.
     pub is_active: bool,
     /// For people.
+    #[schema(required)]
     pub email: Option<String>,
     /// For people.
+    #[schema(required)]
     pub display_name: Option<String>,
     /// Values by attribute key.
+    #[schema(value_type = Object)]
     pub attributes: Value,
     /// When it last logged in here (UTC).
     #[serde(serialize_with = "time::optional")]
+    #[schema(required, value_type = Option<time::UtcTime>)]
     pub last_login_at: Option<DateTime<Utc>>,
     /// Counts its changes.
     pub version: i32,
     /// When it was created (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub created_at: DateTime<Utc>,
     /// When it was changed (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub updated_at: DateTime<Utc>,
 }
 

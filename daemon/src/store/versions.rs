@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::policies::{self, Policy};
+use super::policies::{self, Definition, Policy, Target};
 use super::{Change, Window, decision_functions};
 use crate::error::{Error, Result};
 use crate::time;
@@ -24,21 +24,27 @@ pub struct PolicyVersion {
     /// As it was called.
     pub name: String,
     /// As it was described.
+    #[schema(required)]
     pub description: Option<String>,
     /// As it was.
     pub policy_type: String,
     /// As they were.
+    #[schema(value_type = Vec<Target>)]
     pub targets: Value,
     /// As it was.
+    #[schema(required, value_type = Option<Definition>)]
     pub definition: Option<Value>,
     /// As it was.
     pub is_enabled: bool,
     /// As it was; the function may be gone.
+    #[schema(required)]
     pub decision_function_id: Option<Uuid>,
     /// Who made it.
+    #[schema(required)]
     pub changed_by: Option<Uuid>,
     /// When (UTC).
     #[serde(serialize_with = "time::utc")]
+    #[schema(value_type = time::UtcTime)]
     pub changed_at: DateTime<Utc>,
 }
 

@@ -21,6 +21,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::conformance;
+
 /// A password that is good enough.
 pub const PASSWORD: &str = "Secret-1";
 /// What tokens are signed with.
@@ -82,6 +84,20 @@ pub async fn superuser(database: &str) -> PgConnection {
         .expect("the test server answers")
 }
 
+/// The lock that a sync takes in its database, held until this is dropped: a sync waits in the middle of its work.
+pub async fn hold_up_syncs(shop: &str) -> PgConnection {
+    let mut holder = superuser(shop).await;
+    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
+        .execute(&mut holder)
+        .await
+        .unwrap();
+    holder
+}
+
+/// Whether a sync waits for that lock.
+pub const SYNC_WAITS: &str = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
+                     and database = (select oid from pg_database where datname = current_database())";
+
 /// Runs statements as a superuser.
 pub async fn execute(database: &str, statements: &str) {
     let mut conn = superuser(database).await;
@@ -123,6 +139,20 @@ pub const TABLES: &str = "
     create table secrets (id int primary key, body text);
     insert into secrets values (1, 'hidden');
     grant select on customers, secrets to public;";
+
+/// A login role for a daemon that is no superuser: it is governed like any other. The options are those of CREATE ROLE.
+pub async fn daemon_role(database: &str, options: &str) -> String {
+    let daemon = unique("daemon");
+    execute(
+        database,
+        &format!(
+            "create role {daemon} login {options}; grant betweenrows_admin to {daemon};
+             grant execute on function pg_control_system() to {daemon}"
+        ),
+    )
+    .await;
+    daemon
+}
 
 /// An answer.
 pub struct Answer {
@@ -230,7 +260,7 @@ impl Api {
     /// Sends a request with that Authorization header.
     pub async fn raw(&self, method: Method, path: &str, authorization: Option<&str>, body: impl Into<Body>) -> Answer {
         let mut request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(path)
             .header(header::CONTENT_TYPE, "application/json");
         if let Some(authorization) = authorization {
@@ -244,18 +274,24 @@ impl Api {
             .unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Answer {
+        let answer = Answer {
             status: parts.status,
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        };
+        conformance::check_answer(&method, path, &answer);
+        answer
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let path = format!("/api/v1{path}");
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        self.raw(method, &path, Some(&format!("Bearer {}", self.token)), body)
-            .await
+        let text = body.as_ref().map(Value::to_string).unwrap_or_default();
+        let token = format!("Bearer {}", self.token);
+        let answer = self.raw(method.clone(), &path, Some(&token), text).await;
+        if let Some(body) = body.filter(|_| answer.status.is_success()) {
+            conformance::check_accepted(&method, &path, &body);
+        }
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -342,6 +378,49 @@ impl Api {
             .await;
         answer.expect(201);
         answer.id()
+    }
+
+    /// An API with one data source; its database and its id.
+    pub async fn with_shop() -> (Api, String, String) {
+        let api = Api::new().await;
+        let shop = database().await;
+        let source = api.data_source(&shop).await;
+        (api, shop, source)
+    }
+
+    /// Creates a user whose name begins so; the name and the id.
+    pub async fn person(&self, name: &str) -> (String, String) {
+        let name = unique(name);
+        let id = self.user(&name).await;
+        (name, id)
+    }
+
+    /// Lets just these users use a data source.
+    pub async fn grant(&self, source: &str, users: &[&str]) {
+        self.put(&format!("/datasources/{source}/users"), json!({"user_ids": users}))
+            .await
+            .expect(200);
+    }
+
+    /// Adds users to a role.
+    pub async fn join(&self, role: &str, users: &[&str]) {
+        self.post(&format!("/roles/{role}/members"), json!({"user_ids": users}))
+            .await
+            .expect(200);
+    }
+
+    /// Assigns a policy to everyone in a data source.
+    pub async fn assign(&self, source: &str, policy: &str) {
+        self.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
+            .await
+            .expect(201);
+    }
+
+    /// Has a data source used by another login role.
+    pub async fn use_as(&self, source: &str, role: &str) {
+        self.put(&format!("/datasources/{source}"), json!({"config": {"username": role}}))
+            .await
+            .expect(200);
     }
 
     /// Syncs a data source; the state it is in then.

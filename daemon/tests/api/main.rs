@@ -4,6 +4,7 @@ mod access;
 mod attributes;
 mod audit;
 mod auth;
+mod conformance;
 mod data_sources;
 mod day_one;
 mod decision_functions;

@@ -16,6 +16,21 @@ fn the_description_in_the_repository_is_of_this_api() {
     );
 }
 
+/// Clients are generated from it: two operations of one name would be one.
+#[test]
+fn each_operation_has_a_name_of_its_own() {
+    let description = serde_json::to_value(betweenrowsd::api::openapi()).unwrap();
+    let items = description["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let mut names: Vec<&str> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!((names.len(), names.contains(&"list_users")), (all, true));
+}
+
 #[tokio::test]
 async fn the_description_is_served() {
     let api = Api::new().await;

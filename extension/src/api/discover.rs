@@ -25,7 +25,15 @@ const COLUMNS: &str = "
                                'default', pg_catalog.pg_get_expr(d.adbin, d.adrelid)) order by a.attnum), '[]')
                     from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
                     left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-                    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped))
+                    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
+        'ancestors', (with recursive above(oid) as (
+                          select i.inhparent from pg_catalog.pg_inherits i where i.inhrelid = c.oid
+                          union
+                          select i.inhparent from pg_catalog.pg_inherits i join above on i.inhrelid = above.oid)
+                      select coalesce(jsonb_agg(jsonb_build_array(an.nspname, ac.relname)
+                                                order by an.nspname, ac.relname), '[]')
+                      from above join pg_catalog.pg_class ac on ac.oid = above.oid
+                      join pg_catalog.pg_namespace an on an.oid = ac.relnamespace))
     from unnest($1, $2) wanted(schema_name, relation_name)
     join pg_catalog.pg_namespace n on n.nspname = wanted.schema_name
     join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = wanted.relation_name
