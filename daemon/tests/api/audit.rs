@@ -104,13 +104,9 @@ async fn audited(api: &Api, shop: &str, username: &str) -> (String, String) {
         None => api.user(username).await,
     };
     let source = api.data_source(shop).await;
-    api.put(&format!("/datasources/{source}/users"), json!({"user_ids": [user]}))
-        .await
-        .expect(200);
+    api.grant(&source, &[&user]).await;
     let policy = api.filter(&unique("own"), "org = 'acme'").await;
-    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
-        .await
-        .expect(201);
+    api.assign(&source, &policy).await;
     api.sync_well(&source).await;
     (source, user)
 }

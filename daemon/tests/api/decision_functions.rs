@@ -332,9 +332,7 @@ async fn a_trial_here_has_the_results_of_one_in_a_database() {
 
 #[tokio::test]
 async fn functions_decide_in_the_databases() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     let (alice, bob) = (unique("alice"), unique("bob"));
     let ids = [api.user(&alice).await, api.user(&bob).await];
     api.put(&format!("/datasources/{source}/users"), json!({"user_ids": ids}))
@@ -345,9 +343,7 @@ async fn functions_decide_in_the_databases() {
     let policy = api.filter("acme", "org = 'acme'").await;
     let gate = json!({"version": 1, "decision_function_id": function});
     api.put(&format!("/policies/{policy}"), gate).await.expect(200);
-    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
-        .await
-        .expect(201);
+    api.assign(&source, &policy).await;
     api.sync_well(&source).await;
     let count = async |user: &str| query_as(&shop, user, "select name from customers").await.unwrap().len();
     assert_eq!((count(&alice).await, count(&bob).await), (2, 2));
@@ -393,14 +389,9 @@ async fn functions_decide_in_the_databases() {
 
 #[tokio::test]
 async fn a_function_that_a_database_refuses_holds_nothing_else_up() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
-    let alice = unique("alice");
-    let id = api.user(&alice).await;
-    api.put(&format!("/datasources/{source}/users"), json!({"user_ids": [id]}))
-        .await
-        .expect(200);
+    let (api, shop, source) = Api::with_shop().await;
+    let (alice, id) = api.person("alice").await;
+    api.grant(&source, &[&id]).await;
     let function = api.function("long", &format!("{NOT_FOR}//{}", "x".repeat(300))).await;
     let gated = api.filter("gated", "org = 'acme'").await;
     api.put(
@@ -411,9 +402,7 @@ async fn a_function_that_a_database_refuses_holds_nothing_else_up() {
     .expect(200);
     let free = api.filter("free", "id < 3").await;
     for policy in [&gated, &free] {
-        api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
-            .await
-            .expect(201);
+        api.assign(&source, policy).await;
     }
     execute(
         &shop,

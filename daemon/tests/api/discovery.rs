@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use uuid::Uuid;
 
-use crate::harness::{Api, database, execute, port, query_as, socket, superuser, unique};
+use crate::harness::{Api, daemon_role, database, execute, port, query_as, socket, superuser, unique};
 
 const KINDS: &str = "
     create schema sales;
@@ -142,9 +142,7 @@ async fn schemas_tables_and_columns_are_found() {
 
 #[tokio::test]
 async fn a_catalog_is_saved_and_read() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, _, source) = Api::with_shop().await;
     assert_eq!(api.catalog(&source).await, json!({"schemas": []}));
     let result = api
         .run_job(&source, selection("public", &["customers", "elsewhere"]))
@@ -197,9 +195,7 @@ async fn a_catalog_is_saved_and_read() {
 /// What nobody selected stays hidden: whoever saves a catalog again may not know that there is more now.
 #[tokio::test]
 async fn a_new_column_stays_hidden_until_it_is_selected() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     api.run_job(&source, selection("public", &["customers"])).await;
     execute(&shop, "alter table customers add salary int, drop ssn").await;
     let request = json!({"action": "discover_columns", "tables": [{"schema": "public", "table": "customers"}]});
@@ -286,23 +282,12 @@ async fn drift_is_reported_and_taken_over() {
 async fn what_is_hidden_from_the_daemons_role_is_found() {
     let api = Api::new().await;
     let shop = database().await;
-    let daemon = unique("daemon");
-    execute(
-        &shop,
-        &format!(
-            "create role {daemon} login createrole; grant betweenrows_admin to {daemon};
-             grant execute on function pg_control_system() to {daemon};
-             select betweenrows.set_access_mode('policy_required')"
-        ),
-    )
-    .await;
+    let daemon = daemon_role(&shop, "createrole").await;
+    execute(&shop, "select betweenrows.set_access_mode('policy_required')").await;
     let hidden = "select count(*)::text from pg_class where relname = 'customers'";
     assert_eq!(query_as(&shop, &daemon, hidden).await.unwrap(), ["0"]);
     let source = api.data_source(&shop).await;
-    let path = format!("/datasources/{source}");
-    api.put(&path, json!({"config": {"username": daemon}}))
-        .await
-        .expect(200);
+    api.use_as(&source, &daemon).await;
     let tables = json!({"action": "discover_tables", "schemas": ["public"]});
     let tables = api.run_job(&source, tables).await;
     assert_eq!(texts(&tables, "table_name"), ["customers", "secrets"]);
@@ -314,9 +299,7 @@ async fn what_is_hidden_from_the_daemons_role_is_found() {
 
 #[tokio::test]
 async fn a_job_is_followed_to_its_end() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     let events = async |job: &str| {
         let token = format!("Bearer {}", api.token);
         let answer = api
@@ -359,9 +342,7 @@ async fn a_job_is_followed_to_its_end() {
 
 #[tokio::test]
 async fn a_cancelled_job_stops_in_the_database_too() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     // Whoever asks for defaults of columns has to wait.
     let mut blocker = superuser(&shop).await;
     let mut blocking = blocker.begin().await.unwrap();

@@ -11,6 +11,7 @@ mod decision_functions;
 mod discovery;
 mod documents;
 mod harness;
+mod login_roles;
 mod openapi;
 mod policies;
 mod process;

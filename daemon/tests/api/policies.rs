@@ -181,9 +181,7 @@ async fn policies_are_assigned_and_apply_by_precedence() {
     let (policy, other) = (api.filter("p", "true").await, api.filter("q", "true").await);
     let (user, role) = (api.user(&unique("alice")).await, api.role("support").await);
     let parent = api.role("staff").await;
-    api.post(&format!("/roles/{role}/members"), json!({"user_ids": [user]}))
-        .await
-        .expect(200);
+    api.join(&role, &[&user]).await;
     api.post(&format!("/roles/{role}/parents"), json!({"parent_role_id": parent}))
         .await
         .expect(200);

@@ -6,8 +6,11 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
-use crate::harness::{PASSWORD, database, engine, execute, port, query_as, socket, superuser, unique, url};
+use crate::harness::{
+    PASSWORD, SYNC_WAITS, database, engine, execute, hold_up_syncs, port, query_as, socket, superuser, unique, url,
+};
 
 /// Settings of a store of its own.
 pub struct Setup {
@@ -239,20 +242,6 @@ async fn the_daemon_starts_serves_syncs_and_stops_in_order() {
     assert!(log.contains("stopped"), "{log}");
 }
 
-/// The lock that a sync takes in its database, held until this is dropped: a sync waits in the middle of its work.
-async fn hold_up_syncs(shop: &str) -> sqlx::PgConnection {
-    let mut holder = superuser(shop).await;
-    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
-        .execute(&mut holder)
-        .await
-        .unwrap();
-    holder
-}
-
-/// Whether a sync waits for that lock.
-const WAITS: &str = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
-                     and database = (select oid from pg_database where datname = current_database())";
-
 /// Ends all sessions of the daemon in a database, which it cannot get into again before `open_again`.
 async fn close(database: &str) {
     execute(
@@ -285,7 +274,7 @@ async fn another_daemon_takes_over_when_one_is_killed_while_syncing() {
     let holder = hold_up_syncs(&shop).await;
     let token = second.login();
     second.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
-    until(&shop, WAITS, &["1"]).await;
+    until(&shop, SYNC_WAITS, &["1"]).await;
     // It may be either of them: the first is killed, and if it was not the one, nothing is lost anyway.
     first.child.kill().unwrap();
     first.child.wait().unwrap();
@@ -296,8 +285,8 @@ async fn another_daemon_takes_over_when_one_is_killed_while_syncing() {
     assert_eq!(second.terminate().0, Some(0));
 }
 
-#[tokio::test]
-async fn a_data_source_that_goes_away_in_the_middle_of_a_sync_catches_up() {
+/// A daemon that waits for a session in its data source, in the middle of bringing a role there.
+async fn in_the_middle_of_a_sync() -> (Setup, String, Daemon, PgConnection) {
     let setup = Setup::new();
     let shop = database().await;
     let daemon = setup.serve();
@@ -306,12 +295,18 @@ async fn a_data_source_that_goes_away_in_the_middle_of_a_sync_catches_up() {
     let holder = hold_up_syncs(&shop).await;
     let token = daemon.login();
     daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
-    until(&shop, WAITS, &["1"]).await;
+    until(&shop, SYNC_WAITS, &["1"]).await;
+    (setup, shop, daemon, holder)
+}
+
+#[tokio::test]
+async fn a_data_source_that_goes_away_in_the_middle_of_a_sync_catches_up() {
+    let (setup, shop, daemon, holder) = in_the_middle_of_a_sync().await;
     close(&shop).await;
     drop(holder);
     let failed = "select (state = 'failed' and requested > done)::text from sync_states";
     until(&setup.database, failed, &["true"]).await;
-    daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "staff"}));
+    daemon.request("POST", "/api/v1/roles", &daemon.login(), &json!({"name": "staff"}));
     open_again(&shop).await;
     until(&setup.database, IN_FORCE, &["true"]).await;
     let roles = "select name from betweenrows.roles order by 1";
@@ -321,19 +316,11 @@ async fn a_data_source_that_goes_away_in_the_middle_of_a_sync_catches_up() {
 
 #[tokio::test]
 async fn a_store_that_goes_away_in_the_middle_of_a_sync_loses_nothing() {
-    let setup = Setup::new();
-    let shop = database().await;
-    let daemon = setup.serve();
-    add_shop(&setup, &shop);
-    until(&setup.database, IN_FORCE, &["true"]).await;
-    let holder = hold_up_syncs(&shop).await;
-    let token = daemon.login();
-    daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
-    until(&shop, WAITS, &["1"]).await;
+    let (setup, shop, daemon, holder) = in_the_middle_of_a_sync().await;
     close(&setup.database).await;
     drop(holder);
     // What is wanted cannot be read any more, so nothing of it gets into the database.
-    until(&shop, WAITS, &["0"]).await;
+    until(&shop, SYNC_WAITS, &["0"]).await;
     let roles = "select name from betweenrows.roles";
     assert_eq!(query_as(&shop, "postgres", roles).await.unwrap(), [""; 0]);
     open_again(&setup.database).await;

@@ -58,9 +58,7 @@ async fn membership_reaches_through_active_roles_only() {
     let api = Api::new().await;
     let (staff, support) = (api.role("staff").await, api.role("support").await);
     let (alice, bob) = (api.user(&unique("alice")).await, api.user(&unique("bob")).await);
-    api.post(&format!("/roles/{staff}/members"), json!({"user_ids": [bob]}))
-        .await
-        .expect(200);
+    api.join(&staff, &[&bob]).await;
     let with_alice = api
         .post(
             &format!("/roles/{support}/members"),

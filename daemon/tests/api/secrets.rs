@@ -155,9 +155,7 @@ const HOSTILE: [&str; 6] = [
 
 #[tokio::test]
 async fn texts_are_never_sql() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     for hostile in HOSTILE {
         // Names with such characters are refused, or kept as they are.
         let user = json!({"username": hostile, "password": PASSWORD});
@@ -213,15 +211,11 @@ async fn texts_are_never_sql() {
 
 #[tokio::test]
 async fn values_of_attributes_are_never_part_of_an_expression() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     let tenant = json!({"key": "tenant", "display_name": "Tenant", "value_type": "string"});
     api.post("/attribute-definitions", tenant).await.expect(201);
     let policy = api.filter("own rows", "org = {user.tenant}").await;
-    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
-        .await
-        .expect(201);
+    api.assign(&source, &policy).await;
     let mut users = Vec::new();
     for value in HOSTILE.iter().chain(&["acme"]) {
         let name = unique("subject");

@@ -2,25 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Api, database, execute, query_as, superuser, unique};
+use crate::harness::{Api, SYNC_WAITS, daemon_role, execute, hold_up_syncs, query_as, unique};
 
 const CUSTOMERS: &str = "select name || ' ' || coalesce(ssn, '-') from customers order by id";
 
-/// Grants a data source to a user.
-async fn grant(api: &Api, source: &str, users: &[&str]) {
-    api.put(&format!("/datasources/{source}/users"), json!({"user_ids": users}))
-        .await
-        .expect(200);
-}
-
 #[tokio::test]
 async fn policies_come_into_force_and_go_again() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
-    let alice = unique("alice");
-    let id = api.user(&alice).await;
-    grant(&api, &source, &[&id]).await;
+    let (api, shop, source) = Api::with_shop().await;
+    let (alice, id) = api.person("alice").await;
+    api.grant(&source, &[&id]).await;
     api.sync_well(&source).await;
     assert_eq!(
         query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(),
@@ -61,82 +51,13 @@ async fn policies_come_into_force_and_go_again() {
     );
 }
 
-#[tokio::test]
-async fn whoever_has_no_grant_can_neither_log_in_nor_run_a_statement() {
-    let api = Api::new().await;
-    let (shop, other) = (database().await, database().await);
-    let (source, second) = (api.data_source(&shop).await, api.data_source(&other).await);
-    let (alice, bob) = (unique("alice"), unique("bob"));
-    let (alice_id, bob_id) = (api.user(&alice).await, api.user(&bob).await);
-    grant(&api, &source, &[&alice_id]).await;
-    api.sync_well(&source).await;
-    api.sync_well(&second).await;
-    query_as(&shop, &alice, CUSTOMERS).await.unwrap();
-    let refused = query_as(&shop, &bob, CUSTOMERS).await.unwrap_err();
-    assert!(refused.starts_with("28000"), "there is no such role: {refused}");
-    let refused = query_as(&other, &alice, CUSTOMERS).await.unwrap_err();
-    assert!(
-        refused.starts_with("42501"),
-        "the role is for the other database: {refused}"
-    );
-
-    // A role gives access, too, and only while it is active.
-    let role = api.role("support").await;
-    api.post(&format!("/roles/{role}/members"), json!({"user_ids": [bob_id]}))
-        .await
-        .expect(200);
-    api.put(
-        &format!("/datasources/{source}/access/roles"),
-        json!({"role_ids": [role]}),
-    )
-    .await
-    .expect(200);
-    api.sync_well(&source).await;
-    query_as(&shop, &bob, CUSTOMERS).await.unwrap();
-    api.put(&format!("/roles/{role}"), json!({"is_active": false}))
-        .await
-        .expect(200);
-    api.sync_well(&source).await;
-    assert!(query_as(&shop, &bob, CUSTOMERS).await.unwrap_err().starts_with("28000"));
-
-    // An open session notices at its next statement.
-    let mut session = <sqlx::PgConnection as sqlx::Connection>::connect_with(&crate::harness::options(&shop, &alice))
-        .await
-        .unwrap();
-    sqlx::query(CUSTOMERS).fetch_all(&mut session).await.unwrap();
-    api.put(&format!("/users/{alice_id}"), json!({"is_active": false}))
-        .await
-        .expect(200);
-    api.sync_well(&source).await;
-    let refused = sqlx::query(CUSTOMERS).fetch_all(&mut session).await.unwrap_err();
-    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "42501");
-    assert!(
-        query_as(&shop, &alice, CUSTOMERS)
-            .await
-            .unwrap_err()
-            .starts_with("28000")
-    );
-    api.delete(&format!("/users/{alice_id}")).await.expect(204);
-    api.sync_well(&source).await;
-    assert!(
-        query_as(&shop, &alice, CUSTOMERS)
-            .await
-            .unwrap_err()
-            .starts_with("28000"),
-        "the role stays closed"
-    );
-}
-
 /// What is not selected does not exist, and before anything is selected nothing does.
 #[tokio::test]
 async fn the_catalog_bounds_what_exists() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     let path = format!("/datasources/{source}");
-    let alice = unique("alice");
-    let id = api.user(&alice).await;
-    grant(&api, &source, &[&id]).await;
+    let (alice, id) = api.person("alice").await;
+    api.grant(&source, &[&id]).await;
     api.put(&path, json!({"catalog_mode": "selected"})).await.expect(200);
     api.sync_well(&source).await;
     let columns = "select string_agg(attname, ' ' order by attnum) from pg_attribute \
@@ -182,173 +103,14 @@ async fn the_catalog_bounds_what_exists() {
     );
 }
 
-#[tokio::test]
-async fn only_those_with_a_grant_may_connect() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let (etl, pipe, stranger) = (unique("etl"), unique("pipe"), unique("stranger"));
-    let group = unique("support");
-    let member = unique("member");
-    execute(
-        &shop,
-        &format!(
-            "create role {etl} login; select betweenrows.exempt_role('{etl}'); create role {pipe} login replication;
-             create role {stranger} login; create role {group}; create role {member} login in role {group}"
-        ),
-    )
-    .await;
-    let source = api.data_source(&shop).await;
-    let (alice, bob) = (unique("alice"), unique("bob"));
-    let (alice_id, _) = (api.user(&alice).await, api.user(&bob).await);
-    grant(&api, &source, &[&alice_id]).await;
-    let role = api.role(&group).await;
-    let roles = format!("/datasources/{source}/access/roles");
-    api.put(&roles, json!({"role_ids": [role]})).await.expect(200);
-    let state = api.sync_well(&source).await;
-    assert_eq!(state["warnings"], json!([]));
-    let connects = async |role: &str| query_as(&shop, role, "select 1::text").await.is_ok();
-    for role in [&alice, &etl, &pipe, &member] {
-        assert!(connects(role).await, "{role}");
-    }
-    for role in [&stranger, &bob] {
-        assert!(!connects(role).await, "{role}");
-    }
-    assert_eq!(
-        query_as(&shop, &member, CUSTOMERS).await.unwrap().len(),
-        3,
-        "by a role of the server"
-    );
-    // What somebody gives everybody is taken again; grants that end close the door.
-    execute(&shop, &format!("grant connect on database {shop} to public")).await;
-    api.sync_well(&source).await;
-    assert!(!connects(&stranger).await);
-    api.put(&roles, json!({"role_ids": []})).await.expect(200);
-    grant(&api, &source, &[]).await;
-    api.sync_well(&source).await;
-    for role in [&alice, &member] {
-        assert!(!connects(role).await, "{role}");
-    }
-    assert!(connects(&etl).await);
-}
-
-/// Only the owner of a database can take from everybody what everybody has.
-#[tokio::test]
-async fn the_command_for_the_owner_of_the_database_is_told() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let daemon = unique("daemon");
-    execute(
-        &shop,
-        &format!(
-            "create role {daemon} login createrole; grant betweenrows_admin to {daemon};
-             grant execute on function pg_control_system() to {daemon}"
-        ),
-    )
-    .await;
-    let source = api.data_source(&shop).await;
-    let path = format!("/datasources/{source}");
-    api.put(&path, json!({"config": {"username": daemon}}))
-        .await
-        .expect(200);
-    let (alice, stranger) = (unique("alice"), unique("stranger"));
-    execute(&shop, &format!("create role {stranger} login")).await;
-    let id = api.user(&alice).await;
-    grant(&api, &source, &[&id]).await;
-    let state = api.sync_well(&source).await;
-    let warning = state["warnings"][0].as_str().expect("a warning");
-    assert!(query_as(&shop, &stranger, "select 1::text").await.is_ok());
-    let refused = query_as(&shop, &stranger, CUSTOMERS).await.unwrap_err();
-    assert!(refused.starts_with("42501"), "no statement of theirs runs: {refused}");
-    let (_, command) = warning.split_once("has to run: ").expect("a command");
-    execute(&shop, command).await;
-    let state = api.sync_well(&source).await;
-    assert_eq!(state["warnings"], json!([]), "{state:#}");
-    assert!(query_as(&shop, &stranger, "select 1::text").await.is_err());
-    assert_eq!(query_as(&shop, &alice, CUSTOMERS).await.unwrap().len(), 3);
-}
-
-#[tokio::test]
-async fn what_others_made_is_left_alone() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let theirs = unique("theirs");
-    // By the very role that the daemon uses.
-    execute(
-        &shop,
-        &format!(
-            "create role {theirs} login; select betweenrows.create_user('{theirs}'), betweenrows.create_role('by hand');
-             select betweenrows.add_member('by hand', '{theirs}');
-             select betweenrows.filter_rows('customers', 'id = 1', 'by hand', to_role => 'by hand')"
-        ),
-    )
-    .await;
-    let source = api.data_source(&shop).await;
-    let policy = api.filter("p", "id < 3").await;
-    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
-        .await
-        .expect(201);
-    api.sync_well(&source).await;
-    api.delete(&format!("/policies/{policy}")).await.expect(204);
-    api.sync_well(&source).await;
-    let left = "select name from betweenrows.policies";
-    assert_eq!(query_as(&shop, "postgres", left).await.unwrap(), ["by hand"]);
-
-    // Nobody gets in without a grant, a login role without a user neither.
-    let refused = query_as(&shop, &theirs, "select 1::text").await.unwrap_err();
-    assert!(refused.contains("permission denied for database"), "{refused}");
-
-    // A login role that the store did not create keeps its password, its rights and its login.
-    let user = api.user(&theirs).await;
-    api.sync_well(&source).await;
-    let role =
-        format!("select rolcanlogin::text || coalesce(rolpassword, '-') from pg_authid where rolname = '{theirs}'");
-    assert_eq!(query_as(&shop, "postgres", &role).await.unwrap(), ["true-"]);
-    grant(&api, &source, &[&user]).await;
-    api.sync_well(&source).await;
-    assert_eq!(query_as(&shop, &theirs, CUSTOMERS).await.unwrap(), ["Ada 900-00-0001"]);
-}
-
-#[tokio::test]
-async fn a_role_of_ours_that_became_special_is_not_touched_any_more() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
-    let alice = unique("alice");
-    let id = api.user(&alice).await;
-    grant(&api, &source, &[&id]).await;
-    api.sync_well(&source).await;
-    let password = format!("select rolpassword from pg_authid where rolname = '{alice}'");
-    let before = query_as(&shop, "postgres", &password).await.unwrap();
-    execute(&shop, &format!("alter role {alice} createdb")).await;
-    api.put(&format!("/users/{id}/password"), json!({"password": "Another-1"}))
-        .await
-        .expect(204);
-    api.sync_well(&source).await;
-    assert_eq!(query_as(&shop, "postgres", &password).await.unwrap(), before);
-    execute(&shop, &format!("alter role {alice} nocreatedb")).await;
-    api.put(&format!("/users/{id}"), json!({"display_name": "x"}))
-        .await
-        .expect(200);
-    api.put(&format!("/users/{id}/password"), json!({"password": "Another-2"}))
-        .await
-        .expect(204);
-    api.sync_well(&source).await;
-    assert_ne!(query_as(&shop, "postgres", &password).await.unwrap(), before);
-}
-
 /// Users who are in force as they should be are not applied again; everything about the others is.
 #[tokio::test]
 async fn one_user_of_many_changes_or_is_changed_by_somebody() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
-    let (alice, bob) = (unique("alice"), unique("bob"));
-    let (alice_id, bob_id) = (api.user(&alice).await, api.user(&bob).await);
-    grant(&api, &source, &[&alice_id, &bob_id]).await;
+    let (api, shop, source) = Api::with_shop().await;
+    let ((alice, alice_id), (bob, bob_id)) = (api.person("alice").await, api.person("bob").await);
+    api.grant(&source, &[&alice_id, &bob_id]).await;
     let role = api.role("support").await;
-    api.post(&format!("/roles/{role}/members"), json!({"user_ids": [bob_id]}))
-        .await
-        .expect(200);
+    api.join(&role, &[&bob_id]).await;
     api.sync_well(&source).await;
     api.put(&format!("/users/{bob_id}"), json!({"is_active": false}))
         .await
@@ -383,13 +145,9 @@ async fn one_user_of_many_changes_or_is_changed_by_somebody() {
 
 #[tokio::test]
 async fn drift_is_reported_and_repaired_or_kept() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     let policy = api.filter("p", "id < 3").await;
-    api.post(&format!("/datasources/{source}/policies"), json!({"policy_id": policy}))
-        .await
-        .expect(201);
+    api.assign(&source, &policy).await;
     api.sync_well(&source).await;
     let switch_off = "select betweenrows.alter_policy('p', is_enabled => false)";
     let enabled = "select is_enabled::text from betweenrows.policies";
@@ -424,12 +182,9 @@ async fn drift_is_reported_and_repaired_or_kept() {
 /// A policy that a database refuses must not keep anything else from it, least of all that somebody loses access.
 #[tokio::test]
 async fn a_refused_policy_holds_nothing_else_up() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
-    let alice = unique("alice");
-    let id = api.user(&alice).await;
-    grant(&api, &source, &[&id]).await;
+    let (api, shop, source) = Api::with_shop().await;
+    let (alice, id) = api.person("alice").await;
+    api.grant(&source, &[&id]).await;
     let path = format!("/datasources/{source}/policies");
     // Never synced, so nobody could ask the database beforehand.
     let bad = api.filter("a-bad-one", "no_such_column").await;
@@ -455,28 +210,13 @@ async fn a_refused_policy_holds_nothing_else_up() {
 /// Login roles come last: when they cannot be managed, nothing of the document may be in force.
 #[tokio::test]
 async fn a_sync_that_fails_half_way_leaves_nothing_behind() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let daemon = unique("daemon");
-    execute(
-        &shop,
-        &format!(
-            "create role {daemon} login; grant betweenrows_admin to {daemon};
-             grant execute on function pg_control_system() to {daemon}"
-        ),
-    )
-    .await;
-    let source = api.data_source(&shop).await;
-    let path = format!("/datasources/{source}");
-    api.put(&path, json!({"config": {"username": daemon}}))
-        .await
-        .expect(200);
+    let (api, shop, source) = Api::with_shop().await;
+    let daemon = daemon_role(&shop, "").await;
+    api.use_as(&source, &daemon).await;
     let user = api.user(&unique("alice")).await;
-    grant(&api, &source, &[&user]).await;
+    api.grant(&source, &[&user]).await;
     let policy = api.filter("p", "id < 3").await;
-    api.post(&format!("{path}/policies"), json!({"policy_id": policy}))
-        .await
-        .expect(201);
+    api.assign(&source, &policy).await;
     let state = api.sync(&source).await;
     assert_eq!(state["state"], "failed");
     assert!(state["error"].as_str().unwrap().contains("createrole"), "{state}");
@@ -493,9 +233,7 @@ async fn a_sync_that_fails_half_way_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_data_source_that_is_away_catches_up() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     api.sync_well(&source).await;
     execute("postgres", &format!("alter database {shop} allow_connections false")).await;
     let policy = api.filter("p", "id < 3").await;
@@ -527,12 +265,7 @@ async fn the_extension_is_installed_or_the_command_is_told() {
     let source = api.data_source(&shop).await;
     let daemon = unique("daemon");
     execute(&shop, &format!("create role {daemon} login createrole")).await;
-    api.put(
-        &format!("/datasources/{source}"),
-        json!({"config": {"username": daemon}}),
-    )
-    .await
-    .expect(200);
+    api.use_as(&source, &daemon).await;
     let state = api.sync(&source).await;
     assert!(
         state["error"]
@@ -541,12 +274,7 @@ async fn the_extension_is_installed_or_the_command_is_told() {
             .contains("create extension betweenrows;"),
         "{state}"
     );
-    api.put(
-        &format!("/datasources/{source}"),
-        json!({"config": {"username": "postgres"}}),
-    )
-    .await
-    .expect(200);
+    api.use_as(&source, "postgres").await;
     api.sync_well(&source).await;
     let installed = "select extname::text from pg_extension where extname = 'betweenrows'";
     assert_eq!(query_as(&shop, "postgres", installed).await.unwrap(), ["betweenrows"]);
@@ -562,10 +290,7 @@ async fn the_extension_is_installed_or_the_command_is_told() {
         &format!("grant betweenrows_admin to {daemon}; grant connect on database {shop} to {daemon}"),
     )
     .await;
-    let path = format!("/datasources/{source}");
-    api.put(&path, json!({"config": {"username": daemon}}))
-        .await
-        .expect(200);
+    api.use_as(&source, &daemon).await;
     let state = api.sync(&source).await;
     let error = state["error"].as_str().unwrap();
     assert!(error.contains("alter extension betweenrows update;"), "{state}");
@@ -586,23 +311,15 @@ async fn the_extension_is_installed_or_the_command_is_told() {
 /// only once the database's lock is held.
 #[tokio::test]
 async fn what_is_wanted_is_read_under_the_lock() {
-    let api = Api::new().await;
-    let shop = database().await;
-    let source = api.data_source(&shop).await;
+    let (api, shop, source) = Api::with_shop().await;
     api.sync_well(&source).await;
     api.role("first").await;
-    let mut holder = superuser(&shop).await;
-    sqlx::query("select pg_advisory_lock(x'62726f777302'::bigint)")
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let holder = hold_up_syncs(&shop).await;
     let syncing = tokio::spawn({
         let (store, id) = (api.store.clone(), source.parse().unwrap());
         async move { betweenrowsd::sync::sync(&store, id).await }
     });
-    let waiting = "select count(*)::text from pg_locks where locktype = 'advisory' and not granted \
-                   and database = (select oid from pg_database where datname = current_database())";
-    while query_as(&shop, "postgres", waiting).await.unwrap() != ["1"] {
+    while query_as(&shop, "postgres", SYNC_WAITS).await.unwrap() != ["1"] {
         tokio::task::yield_now().await;
     }
     api.role("second").await;
