@@ -76,8 +76,7 @@ unsafe extern "C-unwind" fn post_parse_analyze(
         next(pstate, query, jstate);
     }
     watch_errors();
-    let (location, length) = ((*query).stmt_location, (*query).stmt_len);
-    audit::statement::analysing((*pstate).p_sourcetext, location, length, (*query).commandType);
+    audit::statement::analysing((*pstate).p_sourcetext, query);
     if !rewrite::naming::is_done(query) {
         analyzed(pstate, query);
     }
@@ -95,8 +94,7 @@ unsafe extern "C-unwind" fn planner(
     bound_params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
     take_invalidations();
-    let (location, length) = ((*parse).stmt_location, (*parse).stmt_len);
-    audit::statement::analysing(query_string, location, length, (*parse).commandType);
+    audit::statement::analysing(query_string, parse);
     let outcome = if known::is_open_query(parse) {
         rewrite::Outcome::default()
     } else {

@@ -9,8 +9,8 @@ SELECT betweenrows.filter_rows('attacks.people', $$org = 'acme'$$, 'attacks-rows
 SELECT betweenrows.create_policy('attacks-own', 'row_filter', '[{"schemas": ["attacks"], "tables": ["own*"]}]',
     '{"filter_expression": "true"}') IS NOT NULL AS created;
 SELECT betweenrows.assign_policy('attacks-own') IS NOT NULL AS assigned;
-CREATE VIEW attacks.news AS SELECT id AS event, statement_kind, status, original_query, rewritten_query, relations, parameters
-    FROM betweenrows.query_audit WHERE username = 'regress_attacks_alice';
+CREATE VIEW attacks.news AS SELECT id AS event, statement_kind, status, original_query, rewritten_query, relations, parameters, row_count,
+    execution_ms FROM betweenrows.query_audit WHERE username = 'regress_attacks_alice';
 \pset format unaligned
 \pset fieldsep ' | '
 
@@ -50,6 +50,54 @@ COMMIT;
 RESET SESSION AUTHORIZATION;
 SELECT betweenrows.audit_flush();
 SELECT statement_kind, status, relations FROM attacks.news WHERE statement_kind IN ('EXPLAIN', 'LOCK TABLE') ORDER BY event;
+
+-- What kind of statement was refused is what it would have been, whatever stands before it. A view's own condition is no policy,
+-- and what a rule makes of a statement is recorded for itself.
+CREATE TABLE attacks.vault (code text);
+CREATE VIEW attacks.checked AS SELECT id, org FROM attacks.people WHERE id < 50 WITH CHECK OPTION;
+CREATE TABLE attacks.ruled (id int);
+CREATE RULE also AS ON INSERT TO attacks.ruled DO ALSO UPDATE attacks.people SET org = 'acme' WHERE id = new.id;
+GRANT ALL ON attacks.vault, attacks.checked, attacks.ruled TO regress_attacks_alice;
+SELECT betweenrows.deny_table('attacks.vault', 'attacks-vault');
+SELECT event AS before FROM attacks.news ORDER BY event DESC LIMIT 1 \gset
+SET SESSION AUTHORIZATION regress_attacks_alice;
+/* SELECT */ DELETE FROM attacks.vault;  -- fail
+-- SELECT
+/* INSERT */ ((SELECT nothing FROM attacks.vault));  -- fail
+WITH delete AS (SELECT 1) UPDATE attacks.vault SET nothing = 1;  -- fail
+CREATE TABLE attacks.copied AS SELECT code FROM attacks.vault;  -- fail
+DECLARE c CURSOR FOR TABLE attacks.vault;  -- fail
+INSERT INTO attacks.checked VALUES (60, 'acme');  -- fail
+INSERT INTO attacks.checked VALUES (10, 'globex');  -- fail
+SELECT 1 AS one \; INSERT INTO attacks.ruled VALUES (1) \; SELECT 2 AS two;
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.audit_flush();
+SELECT statement_kind, status, original_query FROM attacks.news WHERE event > :'before' ORDER BY event;
+
+-- Rows that were sent before a statement failed are told of.
+SET SESSION AUTHORIZATION regress_attacks_alice;
+SELECT p.id, 1 / (3 - i) AS quotient FROM attacks.people p, generate_series(1, 3) i;  -- fail
+BEGIN;
+DECLARE c CURSOR FOR SELECT p.id, 1 / (3 - i) AS quotient FROM attacks.people p, generate_series(1, 3) i;
+FETCH 1 FROM c;
+FETCH ALL FROM c;  -- fail
+COMMIT;
+RESET SESSION AUTHORIZATION;
+SELECT betweenrows.audit_flush();
+SELECT statement_kind, status, row_count, execution_ms > 0 AS timed FROM attacks.news WHERE original_query LIKE '%generate_series%' ORDER BY event;
+
+-- Parameters without end.
+SET betweenrows.audit_parameters = on;
+SET betweenrows.audit_text_size = 2000;
+SET SESSION AUTHORIZATION regress_attacks_alice;
+PREPARE long(text, text, text, text) AS SELECT id FROM attacks.people WHERE org IN ($1, $2, $3, $4);
+EXECUTE long(repeat('a', 1500), repeat('b', 1500), repeat('c', 1500), 'd');
+RESET SESSION AUTHORIZATION;
+RESET betweenrows.audit_parameters;
+RESET betweenrows.audit_text_size;
+SELECT betweenrows.audit_flush();
+SELECT number, left(value, 1) AS value, length(value) FROM attacks.news, jsonb_array_elements_text(parameters) WITH ORDINALITY p(value, number)
+    WHERE original_query LIKE 'EXECUTE long%' ORDER BY number;
 
 -- No setting, function or table of the audit is within reach.
 SET SESSION AUTHORIZATION regress_attacks_alice;

@@ -272,6 +272,10 @@ SELECT * FROM news();
 SELECT q.original_query, q.error_message, q.rewritten_query ~ '11' AS shown FROM betweenrows.query_audit q
     WHERE q.username = 'regress_kinds_alice' AND q.original_query LIKE '%?%' ORDER BY q.id;
 
+-- What ran has a time; from one cursor nothing was fetched.
+SELECT DISTINCT q.statement_kind, q.original_query FROM betweenrows.query_audit q
+    WHERE q.username = 'regress_kinds_alice' AND q.status = 'success' AND q.execution_ms IS NULL;
+
 DROP SCHEMA kinds CASCADE;
 SELECT betweenrows.drop_policy(name) FROM betweenrows.policies WHERE name LIKE 'kinds-%' ORDER BY name;
 SELECT betweenrows.drop_decision_function('kinds-never');

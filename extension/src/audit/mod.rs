@@ -27,7 +27,7 @@ use std::cell::RefCell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use pgrx::pg_sys::{self, CmdType, ErrorData, Oid};
+use pgrx::pg_sys::{self, ErrorData, Oid};
 use pgrx::prelude::*;
 
 use self::spool::Failure;
@@ -123,7 +123,7 @@ pub(crate) unsafe fn named_hidden(
     if tables.is_empty() && !names_column() {
         return;
     }
-    statement::analysing(pg_sys::debug_query_string, location, length, CmdType::CMD_UNKNOWN);
+    statement::not_analysed(location, length);
     statement::attempted(collect::attempt_at(session, tables, columns), true);
 }
 
@@ -165,7 +165,6 @@ pub(crate) fn cares_about_errors() -> bool {
 /// `error` is valid.
 pub(crate) unsafe fn error(error: *mut ErrorData) {
     const DENIED: i32 = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32;
-    const WITH_CHECK: i32 = PgSqlErrorCode::ERRCODE_WITH_CHECK_OPTION_VIOLATION as i32;
     if (*error).elevel < PgLogLevel::ERROR as i32 {
         return;
     }
@@ -176,8 +175,8 @@ pub(crate) unsafe fn error(error: *mut ErrorData) {
     {
         statement::attempted(collect::attempt_at(&session, &tables, &columns), true);
     }
-    // PostgreSQL checks new rows for us.
-    let checked = nodes::string((*error).funcname) == "ExecWithCheckOptions" && (code == DENIED || code == WITH_CHECK);
+    // PostgreSQL checks new rows for us. Those of views are no policies.
+    let checked = code == DENIED && nodes::string((*error).funcname) == "ExecWithCheckOptions";
     let message = nodes::string((*error).message);
     statement::error_raised(&sqlstate(code), &message, checked);
 }

@@ -39,8 +39,10 @@ pub(super) struct Open {
     pub(super) rows: Option<u64>,
     /// How long it was executed, milliseconds.
     pub(super) execution: Option<f64>,
-    /// When it was opened.
-    pub(super) since: Instant,
+    /// Since when it runs, while it does; at the earliest since it was opened.
+    pub(super) turn: Option<Instant>,
+    /// Rows sent in this turn when an error was raised in it.
+    pub(super) sent: Option<u64>,
     /// When it ended, while its transaction has not.
     pub(super) ended: Option<i64>,
     number: u64,
@@ -94,13 +96,11 @@ pub(crate) fn any() -> bool {
     ANY.get()
 }
 
-/// Whether one of them is that of this owner and goes on.
-pub(super) fn is_open(owner: Owner) -> bool {
-    any() && OPEN.with_borrow(|all| all.iter().any(|open| open.owner == owner && open.ended.is_none()))
-}
-
 /// Does something to the one of this owner that goes on.
 pub(super) fn change<R>(owner: Owner, how: impl FnOnce(&mut Open) -> R) -> Option<R> {
+    if !any() {
+        return None;
+    }
     OPEN.with_borrow_mut(|all| {
         all.iter_mut()
             .find(|open| open.owner == owner && open.ended.is_none())
@@ -218,7 +218,8 @@ fn open(owner: Owner, plan: Plan, only_denied: bool, parameters: Option<serde_js
         denied: None,
         rows: None,
         execution: None,
-        since: Instant::now(),
+        turn: (owner != Owner::Pending).then(Instant::now),
+        sent: None,
         ended: None,
         number: EVENTS.get(),
         seen: HashSet::new(),
@@ -417,8 +418,21 @@ impl Open {
         Ok(())
     }
 
+    /// A turn has ended, in which so many rows were sent or changed.
+    pub(super) fn turn_ends(&mut self, rows: Option<u64>) {
+        let Some(since) = self.turn.take() else { return };
+        let milliseconds = since.elapsed().as_secs_f64() * 1000.0;
+        self.execution = Some(self.execution.unwrap_or(0.0) + milliseconds);
+        if let Some(rows) = rows {
+            self.rows = Some(self.rows.unwrap_or(0) + rows);
+        }
+        self.sent = None;
+    }
+
     /// Records the end. Raises nothing: the statement has ended, or another error is on its way.
     fn finish(mut self, error: Option<Error>) {
+        // It ended in the middle of it.
+        self.turn_ends(self.sent);
         let (status, error) = match (self.denied.take(), error) {
             (Some(denied), _) => (Status::Denied, Some(denied)),
             (None, Some(error)) => (Status::Error, Some(error)),

@@ -46,10 +46,20 @@ fn records() -> bool {
 
 // What hooks report ---------------------------------------------------------------------------------------------------
 
-/// A statement is analysed or planned; `location` and `length` say where it stands in the source.
-pub(crate) fn analysing(source: *const c_char, location: i32, length: i32, command: CmdType::Type) {
+/// A statement is analysed or planned.
+///
+/// # Safety
+/// The arguments are valid until that ends.
+pub(crate) unsafe fn analysing(source: *const c_char, query: *mut pg_sys::Query) {
     if frames::is_outermost() {
-        starts(Top::pending(source, location, length, command));
+        starts(Top::pending(source, query));
+    }
+}
+
+/// A statement could not be analysed; `location` and `length` say where it stands in the client's message.
+pub(super) fn not_analysed(location: i32, length: i32) {
+    if frames::is_outermost() {
+        starts(Top::unknown(location, length));
     }
 }
 
@@ -79,7 +89,10 @@ pub(crate) unsafe fn utility_ends(completion: *mut pg_sys::QueryCompletion) {
     }
     let counts = !completion.is_null() && pg_sys::command_tag_display_rowcount((*completion).commandTag);
     let rows = counts.then(|| (*completion).nprocessed);
-    open::complete(Owner::Utility, |open| open.rows = rows.or(open.rows));
+    open::complete(Owner::Utility, |open| {
+        open.turn_ends(None);
+        open.rows = rows.or(open.rows);
+    });
 }
 
 /// A plan is about to be judged by the guard.
@@ -116,6 +129,10 @@ unsafe fn touch_plan(owner: Owner, query_desc: *mut QueryDesc) {
     };
     if records() {
         open::touch(owner, carried.wanted.level(), carried.plan((*query_desc).params));
+        if owner == Owner::Plan(query_desc) {
+            // It does not run yet.
+            open::change(owner, |open| open.turn = None);
+        }
     }
 }
 
@@ -132,8 +149,6 @@ impl Carried<'_> {
 
 /// A turn of a plan.
 pub(crate) struct Turn {
-    /// When it began, if anybody wants to know.
-    since: Option<Instant>,
     before: Option<Top>,
 }
 
@@ -150,22 +165,17 @@ pub(crate) unsafe fn run_begins(query_desc: *mut QueryDesc) -> Turn {
         // A cursor that a function opened.
         fetches(query_desc);
     }
-    if !open::is_open(Owner::Plan(query_desc)) {
-        return Turn {
-            since: None,
-            before: None,
-        };
-    }
+    let begins = |open: &mut Open| open.turn = Some(Instant::now());
+    let own = open::change(Owner::Plan(query_desc), begins).is_some();
     Turn {
-        since: Some(Instant::now()),
-        before: (!outermost).then(|| top::set(Top::plan(query_desc))),
+        before: (own && !outermost).then(|| top::set(Top::plan(query_desc))),
     }
 }
 
 /// FETCH answers for the rows of a plan that no statement of the client answers for.
 #[pg_guard]
 unsafe extern "C-unwind" fn fetches(query_desc: *mut QueryDesc) {
-    if !open::is_open(Owner::Plan(query_desc)) {
+    if open::change(Owner::Plan(query_desc), |_| ()).is_none() {
         touch_plan(Owner::Utility, query_desc);
     }
 }
@@ -180,10 +190,10 @@ pub(crate) unsafe fn run_ends(turn: &Turn, query_desc: *mut QueryDesc, whole: bo
     // What is stored for FETCH goes to the client with it.
     let again = stored && turn.before.is_none();
     let add = |open: &mut Open| {
-        // Without a beginning: a function of the statement was the first to come to something governed.
-        let milliseconds = turn.since.unwrap_or(open.since).elapsed().as_secs_f64() * 1000.0;
-        open.rows = Some(rows + if again { 0 } else { open.rows.unwrap_or(0) });
-        open.execution = Some(open.execution.unwrap_or(0.0) + milliseconds);
+        if again {
+            open.rows = None;
+        }
+        open.turn_ends(Some(rows));
     };
     // Only a plan that changes something does more when it is finished.
     let done = whole
@@ -219,6 +229,18 @@ unsafe fn rows_of_turn(query_desc: *mut QueryDesc) -> (u64, bool) {
         }
         _ => ((*estate).es_processed, false),
     }
+}
+
+/// How many rows the client was sent of what a plan found in this turn.
+unsafe fn sent(owner: Owner) -> Option<u64> {
+    let Owner::Plan(query_desc) = owner else { return None };
+    let (estate, dest) = ((*query_desc).estate, (*query_desc).dest);
+    let sends = !estate.is_null()
+        && !dest.is_null()
+        && matches!((*dest).mydest, CommandDest::DestRemote | CommandDest::DestRemoteExecute)
+        && (*query_desc).operation == CmdType::CMD_SELECT
+        && !(*(*query_desc).plannedstmt).hasModifyingCTE;
+    sends.then(|| (*estate).es_processed)
 }
 
 /// A plan has ended.
@@ -308,8 +330,13 @@ pub(super) fn error_raised(sqlstate: &str, text: &str, by_policy: bool) {
             never_ran(owner_of(judged), &carried, None);
         }
     }
+    let owner = top::get().owner;
+    open::change(owner, |open| {
+        // SAFETY: the plan is in the middle of its turn.
+        open.sent = open.turn.and_then(|_| unsafe { sent(owner) });
+    });
     if REFUSING.replace(false) || by_policy {
-        open::refused(top::get().owner, &error);
+        open::refused(owner, &error);
     }
     NOTED.set(Some(Noted {
         message: open::message(),

@@ -10,6 +10,31 @@ pub(super) fn cut(text: &str, size: usize) -> String {
     format!("{} [{} bytes left out]", &text[..end], text.len() - end)
 }
 
+/// The command of a statement by its words: the first one, behind comments and parentheses, or the one that WITH is for.
+pub(super) fn command(text: &str) -> String {
+    let (mut at, mut depth, mut before) = (0, 0, String::new());
+    while at < text.len() {
+        let end = token_end(text, at);
+        let token = &text[at..end];
+        at = end;
+        if is_comment(token) || token.starts_with(char::is_whitespace) || (token == "(" && before.is_empty()) {
+            continue;
+        }
+        let word = token.to_uppercase();
+        let names_query = ["WITH", "RECURSIVE", ","].contains(&before.as_str());
+        match word.as_str() {
+            "(" => depth += 1,
+            ")" => depth -= 1,
+            "SELECT" | "VALUES" | "TABLE" if depth == 0 && !names_query => return "SELECT".to_owned(),
+            "INSERT" | "UPDATE" | "DELETE" | "MERGE" if depth == 0 && !names_query => return word,
+            first if before.is_empty() && first != "WITH" => return word,
+            _ => {}
+        }
+        before = word;
+    }
+    "SELECT".to_owned()
+}
+
 /// Puts a question mark in the place of each literal and comment.
 pub(crate) fn redact(text: &str) -> String {
     let bytes = text.as_bytes();
@@ -46,8 +71,11 @@ fn is_secret(token: &str) -> bool {
         || (first == b'$' && !second.is_ascii_digit() && token.len() > 1)
         || (second == b'\'' && b"eEbBxXnN".contains(&first))
         || (token.len() > 2 && second == b'&' && token.as_bytes()[2] == b'\'')
-        || token.starts_with("--")
-        || token.starts_with("/*")
+        || is_comment(token)
+}
+
+fn is_comment(token: &str) -> bool {
+    token.starts_with("--") || token.starts_with("/*")
 }
 
 /// Where the token that begins at `at` ends.
@@ -76,19 +104,47 @@ fn token_end(text: &str, at: usize) -> usize {
 
 /// The end of a quoted token whose body begins at `at`.
 fn quoted(bytes: &[u8], mut at: usize, quote: u8, escapes: bool) -> usize {
+    let mut backslashes = 0;
     while at < bytes.len() {
         if escapes && bytes[at] == b'\\' {
             at += 2;
         } else if bytes[at] == quote {
-            if bytes.get(at + 1) != Some(&quote) {
+            if quote == b'\'' && backslashes % 2 == 1 {
+                // What that means, standard_conforming_strings has said when the statement was parsed.
+                return bytes.len();
+            }
+            if bytes.get(at + 1) == Some(&quote) {
+                at += 2;
+            } else if let Some(further) = continued(bytes, at + 1).filter(|_| escapes) {
+                at = further;
+            } else {
                 return at + 1;
             }
-            at += 2;
+            backslashes = 0;
         } else {
+            backslashes = if bytes[at] == b'\\' { backslashes + 1 } else { 0 };
             at += 1;
         }
     }
     bytes.len()
+}
+
+/// Where a literal that was closed before `at` goes on in another line, as SQL allows.
+fn continued(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut lines = false;
+    loop {
+        match bytes.get(at)? {
+            b'\'' if lines => return Some(at + 1),
+            b'\n' | b'\r' => lines = true,
+            b'-' if bytes.get(at + 1) == Some(&b'-') => {
+                at = line_end(bytes, at);
+                continue;
+            }
+            byte if byte.is_ascii_whitespace() || *byte == 0x0b => {}
+            _ => return None,
+        }
+        at += 1;
+    }
 }
 
 fn line_end(bytes: &[u8], at: usize) -> usize {
@@ -168,8 +224,29 @@ mod tests {
             ("select 'unfinished", "select ?"),
             ("select é, 'ü' from tä where a=-5", "select é, ? from tä where a=-?"),
             ("select $", "select $"),
+            (r"select 'a\', b, 'c'", "select ?"),
+            (r"select 'a\\', b, 'c\''d'", "select ?, b, ?"),
+            ("select E'a' -- b\n 'c\\'d' 'e', f", "select ? ?, f"),
+            ("select E'a' 'b', E'c'\n, d", "select ? ?, ?\n, d"),
         ] {
             assert_eq!(redact(text), expected);
+        }
+    }
+
+    #[test]
+    fn commands_are_found_behind_other_words() {
+        for (text, expected) in [
+            ("delete from t", "DELETE"),
+            (" /* select */ -- select\n((table t))", "SELECT"),
+            ("Explain select 1", "EXPLAIN"),
+            (
+                "with a as (select ')'), delete (update) as (select 1) update t",
+                "UPDATE",
+            ),
+            ("(with recursive \"select\" as (select 1) select 1)", "SELECT"),
+            ("", "SELECT"),
+        ] {
+            assert_eq!(command(text), expected);
         }
     }
 

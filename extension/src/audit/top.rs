@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::rc::Rc;
 
-use pgrx::pg_sys::{self, CmdType, NodeTag, PlannedStmt, QueryDesc};
+use pgrx::pg_sys::{self, CmdType, Node, NodeTag, PlannedStmt, Query, QueryDesc};
 
 use super::event::{Description, StatementDescription};
+use super::text::command;
 use super::{collect, literals, settings};
 use crate::guard::frames;
-use crate::pg::{leaf, nodes};
+use crate::pg::{leaf, list, nodes};
 
 /// What is being run for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,8 +33,10 @@ pub(super) struct Top {
     source: *const c_char,
     location: i32,
     length: i32,
-    /// What kind of statement it is, as far as that is known without a plan.
+    /// What kind of statement it is.
     command: CmdType::Type,
+    /// The same for those without a plan.
+    utility: *mut Node,
     /// The client's message that it was seen in.
     message: i64,
 }
@@ -45,6 +48,7 @@ const NOTHING: Top = Top {
     location: 0,
     length: 0,
     command: CmdType::CMD_UNKNOWN,
+    utility: std::ptr::null_mut(),
     message: 0,
 };
 
@@ -83,17 +87,38 @@ pub(super) fn clear() {
     TOP.set(NOTHING);
 }
 
+/// The statement that stands in the source for a plan: what a rule made of one stands nowhere itself.
+unsafe fn placed(stmt: *mut PlannedStmt) -> *mut PlannedStmt {
+    let portal = pg_sys::ActivePortal;
+    if (*stmt).stmt_location >= 0 || portal.is_null() {
+        return stmt;
+    }
+    let all = || list::iter::<PlannedStmt>((*portal).stmts);
+    let own = all().any(|other| other == stmt);
+    all().find(|other| own && (**other).stmt_location >= 0).unwrap_or(stmt)
+}
+
 impl Top {
-    /// A statement that is analysed or planned; `location` and `length` say where it stands in the source.
-    pub(super) fn pending(source: *const c_char, location: i32, length: i32, command: CmdType::Type) -> Top {
+    /// A statement that is analysed or planned.
+    ///
+    /// # Safety
+    /// The arguments are valid until that ends.
+    pub(super) unsafe fn pending(source: *const c_char, query: *mut Query) -> Top {
         Top {
-            owner: Owner::Pending,
-            stmt: std::ptr::null_mut(),
             source,
+            command: (*query).commandType,
+            utility: (*query).utilityStmt,
+            ..Top::unknown((*query).stmt_location, (*query).stmt_len)
+        }
+    }
+
+    /// A statement of which nothing is known but where it stands in the source, which is the client's message.
+    pub(super) fn unknown(location: i32, length: i32) -> Top {
+        Top {
             location,
             length,
-            command,
             message: leaf::GetCurrentStatementStartTimestamp(),
+            ..NOTHING
         }
     }
 
@@ -109,6 +134,7 @@ impl Top {
             location: (*stmt).stmt_location,
             length: (*stmt).stmt_len,
             command: (*stmt).commandType,
+            utility: (*stmt).utilityStmt,
             message: leaf::GetCurrentStatementStartTimestamp(),
         }
     }
@@ -119,13 +145,15 @@ impl Top {
     /// `query_desc` is valid until it ends.
     pub(super) unsafe fn plan(query_desc: *mut QueryDesc) -> Top {
         let stmt = (*query_desc).plannedstmt;
+        let placed = placed(stmt);
         Top {
             owner: Owner::Plan(query_desc),
             stmt,
             source: (*query_desc).sourceText,
-            location: (*stmt).stmt_location,
-            length: (*stmt).stmt_len,
+            location: (*placed).stmt_location,
+            length: (*placed).stmt_len,
             command: (*stmt).commandType,
+            utility: (*stmt).utilityStmt,
             message: leaf::GetCurrentStatementStartTimestamp(),
         }
     }
@@ -137,7 +165,7 @@ impl Top {
 
     /// Whether what is being done is done directly by the client's utility statement of that kind.
     pub(super) unsafe fn is_directly(&self, tag: NodeTag) -> bool {
-        self.owner == Owner::Utility && frames::depth() == 1 && nodes::is_a((*self.stmt).utilityStmt, tag)
+        self.owner == Owner::Utility && frames::depth() == 1 && nodes::is_a(self.utility, tag)
     }
 
     /// The description of the statement, which has come to this plan first. `masked` says that it uses a masked column.
@@ -214,21 +242,11 @@ impl Top {
         if !name.is_empty() {
             return name.to_owned();
         }
-        if self.stmt.is_null() {
-            // It failed before there was a plan: its first word has to do.
-            let text = String::from_utf8_lossy(self.text());
-            let word: String = text
-                .trim_start()
-                .chars()
-                .take_while(char::is_ascii_alphabetic)
-                .collect();
-            return if word.is_empty() {
-                "SELECT".to_owned()
-            } else {
-                word.to_ascii_uppercase()
-            };
+        if self.utility.is_null() {
+            // It could not be analysed: its words have to do.
+            return command(&String::from_utf8_lossy(self.text()));
         }
-        let tag = pg_sys::CreateCommandTag((*self.stmt).utilityStmt);
+        let tag = pg_sys::CreateCommandTag(self.utility);
         nodes::string(pg_sys::GetCommandTagName(tag))
     }
 }

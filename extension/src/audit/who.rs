@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use pgrx::direct_function_call_as_datum;
 use pgrx::pg_sys::{self, Oid};
 
-use super::collect;
 use super::event::{Description, SessionDescription};
+use super::{collect, settings, text};
 use crate::pg::{self, leaf, nodes};
 
 /// PostgreSQL counts from 2000, everybody else from 1970: `POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE` days.
@@ -104,7 +104,7 @@ fn client_addr() -> Option<String> {
     }
 }
 
-/// The values of a statement's parameters as texts, in order.
+/// The values of a statement's parameters as texts, in order, all together of about the size of one text.
 ///
 /// # Safety
 /// `params` is NULL or valid.
@@ -112,6 +112,8 @@ pub(super) unsafe fn parameters(params: pg_sys::ParamListInfo) -> Option<serde_j
     if params.is_null() || (*params).numParams <= 0 {
         return None;
     }
+    // A client can bind any number of long ones.
+    let mut room = settings::TEXT_SIZE.get() as usize;
     let values = (0..(*params).numParams).map(|index| {
         let mut workspace = pg_sys::ParamExternData::default();
         let param = match (*params).paramFetch {
@@ -126,7 +128,9 @@ pub(super) unsafe fn parameters(params: pg_sys::ParamListInfo) -> Option<serde_j
         let text = pg_sys::OidOutputFunctionCall(output, (*param).value);
         let owned = nodes::string(text);
         pg_sys::pfree(text.cast());
-        super::literals::shorten(&owned, false).into()
+        let shown = text::cut(&owned, room);
+        room = room.saturating_sub(shown.len());
+        shown.into()
     });
     Some(serde_json::Value::Array(values.collect()))
 }

@@ -128,8 +128,8 @@ fn stopped(world: &World) -> Outcome {
         same(what, sleeper.join().expect("it does not panic").is_err(), true)?;
     }
     let expected = vec![
-        row("SELECT", "error", Some("57014"), None),
-        row("SELECT", "error", Some("57P01"), None),
+        row("SELECT", "error", Some("57014"), Some(0)),
+        row("SELECT", "error", Some("57P01"), Some(0)),
     ];
     same("recorded", recorded(world)?, expected)
 }
@@ -141,7 +141,7 @@ fn one_message(world: &World) -> Outcome {
     let expected = vec![
         row("SELECT", "success", None, Some(3)),
         row("UPDATE", "success", None, Some(1)),
-        row("SELECT", "error", Some("22012"), None),
+        row("SELECT", "error", Some("22012"), Some(0)),
     ];
     same("recorded", recorded(world)?, expected)
 }
@@ -189,7 +189,7 @@ fn one_sync(world: &World) -> Outcome {
         updates(),
         selects(),
         updates(),
-        row("SELECT", "error", Some("22012"), None),
+        row("SELECT", "error", Some("22012"), Some(0)),
         selects(),
         updates(),
         selects(),
