@@ -111,8 +111,6 @@ pub struct Work {
     pub done: i64,
     /// The state that the last attempt left.
     pub state: String,
-    /// Names of what this store may have created there.
-    pub managed: Value,
     /// See `sync_states.applied_digest`.
     pub applied_digest: Option<String>,
     /// See `sync_states.remote_digest`.
@@ -187,13 +185,21 @@ pub async fn due(conn: &mut PgConnection, interval: f64) -> Result<Vec<Uuid>> {
 pub async fn work(conn: &mut PgConnection, id: Uuid) -> Result<Work> {
     sqlx::query_as!(
         Work,
-        "select requested, done, state, managed, applied_digest, remote_digest, system_identifier from sync_states \
+        "select requested, done, state, applied_digest, remote_digest, system_identifier from sync_states \
          where data_source_id = $1",
         id
     )
     .fetch_optional(conn)
     .await?
     .ok_or(Error::NotFound("data source"))
+}
+
+/// Names of what this store may have created there.
+pub async fn managed(conn: &mut PgConnection, id: Uuid) -> Result<Value> {
+    sqlx::query_scalar!("select managed from sync_states where data_source_id = $1", id)
+        .fetch_optional(conn)
+        .await?
+        .ok_or(Error::NotFound("data source"))
 }
 
 /// Notes what a sync may be about to create, before it does: nothing that it leaves there is ever forgotten.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy::document::{Assignee, Document, Switch, UserSpec};
 use ring::digest::{SHA256, digest as sha256};
+use serde::Deserialize;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -104,6 +105,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
     }
     // A change that does not concern this data source needs no connection to it.
     let work = sync_states::work(conn, id).await?;
+    let mut early = None;
     if let Some(identifier) = &work.system_identifier
         && work.requested > work.done
         && work.state == "in_sync"
@@ -112,6 +114,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
         if wish.work.applied_digest.as_ref() == Some(&wish.digest) {
             return sync_states::unchanged(conn, id, wish.work.requested, None).await;
         }
+        early = Some(wish);
     }
 
     let mut target = target::connect(conn, &store.sealer, id).await?;
@@ -128,25 +131,34 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
         .await
         .map_err(target::unavailable)?;
 
-    let mut wish = wish(store, conn, id, &identifier).await?;
-    let_in(&mut tx, &mut wish.document).await?;
-    let applied_before = wish.work.applied_digest.as_ref() == Some(&wish.digest);
+    let work = sync_states::work(conn, id).await?;
     let remote = apply::digest(&mut tx).await?;
-    let mut drift = None;
-    if applied_before && wish.work.remote_digest.is_some() {
-        if wish.work.remote_digest.as_ref() == Some(&remote) && wish.work.state == "in_sync" {
-            // Roles come and go without the catalog.
-            let connect = connect::restrict(&mut tx, store.id().await?, &wish.allowed).await?;
-            tx.commit().await.map_err(target::unavailable)?;
-            note_catalog_drift(conn, &mut target, &source).await?;
-            return sync_states::unchanged(conn, id, wish.work.requested, Some(&connect.warnings)).await;
-        }
-        // Nothing new is wanted, so what differs was changed by somebody else.
-        if wish.work.state != "partial" {
-            drift = Some(apply::differences(&mut tx, &wish.document).await?);
-        }
+    let same_server = work.system_identifier.as_ref() == Some(&identifier);
+    let same_catalog = work.remote_digest.as_ref() == Some(&remote);
+    if same_server && same_catalog && work.requested <= work.done && work.state == "in_sync" {
+        // Nothing new is wanted, and what was is in force. Only roles come and go without the catalog.
+        let allowed = grants::granted_names(conn, id).await?;
+        let connect = connect::restrict(&mut tx, store.id().await?, &allowed).await?;
+        tx.commit().await.map_err(target::unavailable)?;
+        note_catalog_drift(conn, &mut target, &source).await?;
+        return sync_states::unchanged(conn, id, work.requested, Some(&connect.warnings)).await;
     }
-    let managed: Managed = serde_json::from_value(wish.work.managed.clone())
+    let mut wish = match early {
+        // Every change of the store would have counted it up.
+        Some(wish) if same_server && wish.work.requested == work.requested => wish,
+        _ => wish(store, conn, id, &identifier).await?,
+    };
+    let_in(&mut tx, &mut wish.document).await?;
+    let mut drift = None;
+    // Where nothing new is wanted, what differs was changed by somebody else.
+    if wish.work.remote_digest.is_some()
+        && wish.work.applied_digest.as_ref() == Some(&wish.digest)
+        && wish.work.state != "partial"
+    {
+        drift = Some(apply::differences(&mut tx, &wish.document).await?);
+    }
+    let names = sync_states::managed(conn, id).await?;
+    let managed: Managed = Managed::deserialize(&names)
         .map_err(|error| Error::Internal(format!("the names of managed objects: {error}")))?;
     let wanted = Managed::of(&wish.document);
     if let Some(steps) = &drift
@@ -161,7 +173,7 @@ async fn attempt(store: &Store, conn: &mut PgConnection, id: Uuid) -> Result<()>
             warnings: Vec::new(),
             steps: Vec::new(),
             drift,
-            managed: wish.work.managed,
+            managed: names,
             applied_digest: wish.digest,
             remote_digest: remote,
             system_identifier: identifier,

@@ -1,5 +1,5 @@
 //! A hundred data sources and ten thousand users: how long one change takes. Run by hand, it prints times and judges
-//! nothing: `make daemon TESTS="--ignored --nocapture a_hundred_data_sources"`.
+//! nothing: `BR_TEST_PROFILE=release make daemon TESTS="--ignored --nocapture a_hundred_data_sources"`.
 
 use std::time::Instant;
 
