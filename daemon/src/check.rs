@@ -1,13 +1,16 @@
 //! What can be said of a document without any database, beyond its form: attributes, roles and users that it uses and
-//! does not have, and expressions that PostgreSQL cannot parse. Only sections that are there are taken as complete.
+//! does not have, expressions that PostgreSQL cannot parse, and targets outside the catalog. Only sections that are there
+//! are taken as complete.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+use policy::allowlist::{Allowlist, Columns, Tables};
 use policy::attribute::BUILT_IN_KEYS;
 use policy::document::{Assignee, PolicySpec, Switch};
 use policy::error::Issue;
-use policy::model::{Check, Definition};
+use policy::model::{Check, Definition, Target};
+use policy::pattern::Pattern;
 use policy::placeholder::Fault;
 use serde::Serialize;
 
@@ -106,6 +109,71 @@ pub fn problems(file: &File) -> Vec<Problem> {
     known.problems
 }
 
+/// What is not wrong and still may not be what was meant: targets that mean nothing of a catalog have no effect.
+pub fn warnings(file: &File, catalog: &Allowlist) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (index, policy) in file.document.policies.iter().flatten().enumerate() {
+        // Other data sources have other catalogs.
+        if policy.assignments.is_none() && file.elsewhere.iter().any(|other| other.policy == policy.name) {
+            continue;
+        }
+        for (number, target) in policy.targets.iter().enumerate() {
+            let path = format!("policies[{index}].targets[{number}]");
+            found.extend(without_effect(&path, target, catalog));
+        }
+    }
+    found
+}
+
+/// The patterns of a target that match nothing.
+fn without_effect(path: &str, target: &Target, catalog: &Allowlist) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut report = |key: &str, what: &str, patterns: &[Pattern], is_used: &dyn Fn(&Pattern) -> bool| {
+        for (number, pattern) in patterns.iter().enumerate().filter(|(_, pattern)| !is_used(pattern)) {
+            found.push(Problem {
+                path: format!("{path}.{key}[{number}]"),
+                message: format!("\"{pattern}\" matches no {what} of the catalog, so it has no effect"),
+                offset: None,
+            });
+        }
+    };
+    let meant = |patterns: &[Pattern], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+    report("schemas", "schema", &target.schemas, &|pattern| {
+        catalog.schemas.keys().any(|schema| pattern.matches(schema))
+    });
+    let schemas = catalog.schemas.iter().filter(|(name, _)| meant(&target.schemas, name));
+    let schemas: Vec<&Tables> = schemas.map(|(_, tables)| tables).collect();
+    // Of a schema without a list all tables are selected, whatever their names, and of a table all columns.
+    if schemas.is_empty() || schemas.iter().any(|tables| tables.is_none()) {
+        return found;
+    }
+    let tables = || schemas.iter().copied().flatten().flatten();
+    report("tables", "table", &target.tables, &|pattern| {
+        tables().any(|(table, _)| pattern.matches(table))
+    });
+    let columns: Vec<&Columns> = tables()
+        .filter(|(table, _)| meant(&target.tables, table))
+        .map(|(_, columns)| columns)
+        .collect();
+    if columns.is_empty() || columns.iter().any(|columns| columns.is_none()) {
+        return found;
+    }
+    report(
+        "columns",
+        "column",
+        target.columns.as_deref().unwrap_or_default(),
+        &|pattern| {
+            columns
+                .iter()
+                .copied()
+                .flatten()
+                .flatten()
+                .any(|column| pattern.matches(column))
+        },
+    );
+    found
+}
+
 fn names<'a, T>(section: &'a Option<Vec<T>>, name: impl Fn(&'a T) -> &'a String) -> Option<BTreeSet<&'a str>> {
     let items = section.as_ref()?;
     Some(items.iter().map(|item| name(item).as_str()).collect())
@@ -170,7 +238,8 @@ impl Known<'_> {
     }
 }
 
-fn expressions(policy: &PolicySpec) -> Vec<(&'static str, &str)> {
+/// The expressions of a policy, with the keys of its definition that they stand under.
+pub fn expressions(policy: &PolicySpec) -> Vec<(&'static str, &str)> {
     match &policy.definition {
         Definition::RowFilter {
             filter_expression,
@@ -241,5 +310,33 @@ policies:
     fn sections_that_are_absent_may_have_anything() {
         let found = problems(&parse(format!("version: 1{POLICY}").as_bytes()).unwrap());
         assert_eq!(found.len(), 1, "{found:#?}");
+    }
+
+    #[test]
+    fn targets_outside_the_catalog_are_told() {
+        let document = "version: 1
+catalog: {schemas: [{schema: public, tables: [{table: orders, columns: [id, org]}, {table: notes}]}, {schema: ref}]}
+policies:
+  - {name: a, policy_type: table_deny, targets: [{schemas: [public, other], tables: [orders, gone, n*]}]}
+  - {name: b, policy_type: column_deny, targets: [{schemas: [public], tables: [orders], columns: [org, ssn, i*]}]}
+  - {name: c, policy_type: column_deny, targets: [{schemas: ['*'], tables: [any], columns: [ssn]}]}
+  - {name: d, policy_type: column_deny, targets: [{schemas: [public], tables: ['*'], columns: [ssn]}]}
+  - {name: e, policy_type: table_deny, targets: [{schemas: [s], tables: [t]}], assignments: [{datasource: other}]}
+";
+        let file = parse(document.as_bytes()).unwrap();
+        let Switch::On(catalog) = &file.document.catalog else {
+            panic!("it has one");
+        };
+        let found: Vec<String> = warnings(&file, catalog).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "policies[0].targets[0].schemas[1]: \"other\" matches no schema of the catalog, so it has no effect",
+                "policies[0].targets[0].tables[1]: \"gone\" matches no table of the catalog, so it has no effect",
+                "policies[1].targets[0].columns[1]: \"ssn\" matches no column of the catalog, so it has no effect",
+            ]
+        );
+        assert_eq!(problems(&file), []);
+        assert_eq!(warnings(&file, &Allowlist::default()).len(), 5, "nothing exists");
     }
 }

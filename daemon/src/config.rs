@@ -65,6 +65,9 @@ pub struct Given {
     /// Key that seals secrets, 64 hexadecimal digits
     #[arg(skip)]
     pub encryption_key: Option<String>,
+    /// The key before it, for `reseal`
+    #[arg(skip)]
+    pub old_encryption_key: Option<String>,
     /// Key that signs tokens, at least 32 bytes
     #[arg(skip)]
     pub jwt_secret: Option<String>,
@@ -81,6 +84,7 @@ impl Given {
             &mut self.admin_user,
             &mut self.admin_password,
             &mut self.encryption_key,
+            &mut self.old_encryption_key,
             &mut self.jwt_secret,
         ] {
             text.take_if(|text| text.is_empty());
@@ -126,15 +130,20 @@ pub struct Config {
     pub admin_password: Option<String>,
     /// Key that seals secrets.
     pub encryption_key: Option<String>,
+    /// The key before it.
+    pub old_encryption_key: Option<String>,
     /// Key that signs tokens.
     pub jwt_secret: Option<String>,
+    /// Whether one of these is in the file.
+    pub file_has_secrets: bool,
 }
 
 /// The variables for secrets, which have no flags.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
     "BR_ADMIN_USER",
     "BR_ADMIN_PASSWORD",
     "BR_ENCRYPTION_KEY",
+    "BR_OLD_ENCRYPTION_KEY",
     "BR_ADMIN_JWT_SECRET",
 ];
 
@@ -142,16 +151,22 @@ impl Config {
     /// From flags and environment (`given`), and from a file if there is one.
     pub fn load(given: Given, file: Option<&Path>) -> Result<Config, String> {
         let mut given = given;
-        let [user, password, encryption, signing] = SECRETS.map(|name| std::env::var(name).ok());
+        let [user, password, encryption, old, signing] = SECRETS.map(|name| std::env::var(name).ok());
         given.admin_user = user;
         given.admin_password = password;
         given.encryption_key = encryption;
+        given.old_encryption_key = old;
         given.jwt_secret = signing;
         let file = match file {
             Some(path) => read(path)?,
             None => Given::default(),
         };
         Config::merge(given.without_empty(), file.without_empty())
+    }
+
+    /// Whether others than this machine and known proxies may send passwords in the clear.
+    pub fn is_open_without_tls(&self) -> bool {
+        self.tls.is_none() && self.trusted_proxies.is_empty() && !self.bind_addr.ip().is_loopback()
     }
 
     fn merge(given: Given, file: Given) -> Result<Config, String> {
@@ -171,7 +186,14 @@ impl Config {
             (None, None) => None,
             _ => return Err("tls_cert and tls_key go together".to_owned()),
         };
+        let secrets = [
+            &file.admin_password,
+            &file.encryption_key,
+            &file.old_encryption_key,
+            &file.jwt_secret,
+        ];
         Ok(Config {
+            file_has_secrets: secrets.iter().any(|secret| secret.is_some()),
             tls,
             database_url: given
                 .database_url
@@ -193,6 +215,7 @@ impl Config {
                 .unwrap_or_else(|| "admin".to_owned()),
             admin_password: given.admin_password.or(file.admin_password),
             encryption_key: given.encryption_key.or(file.encryption_key),
+            old_encryption_key: given.old_encryption_key.or(file.old_encryption_key),
             jwt_secret: given.jwt_secret.or(file.jwt_secret),
         })
     }
@@ -200,7 +223,17 @@ impl Config {
 
 fn read(path: &Path) -> Result<Given, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
+    parse(&text).map_err(|(line, problem)| format!("{}:{line}: {problem}", path.display()))
+}
+
+/// The settings of a file, else in which line of it something is wrong, and what. The line itself is not shown: it may be
+/// one with a secret.
+fn parse(text: &str) -> Result<Given, (usize, String)> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.unwrap_or_default().matches('\n').count() + 1;
+        (line, error.message().to_owned())
+    })
 }
 
 fn default_state_dir() -> PathBuf {
@@ -233,7 +266,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Result<Given, String> {
-        toml::from_str(text).map_err(|error| error.to_string())
+        parse(text).map_err(|(line, problem)| format!("line {line}: {problem}"))
     }
 
     #[test]
@@ -299,7 +332,19 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_unusable_values_are_refused() {
-        assert!(file("bind_address = 'x'").unwrap_err().contains("bind_address"));
+        let unknown = file("bind_addr = 'x'\nbind_address = 'hunter2'").unwrap_err();
+        assert!(
+            unknown.starts_with("line 2: ") && unknown.contains("bind_address"),
+            "{unknown}"
+        );
+        for text in [
+            "encryption_key = 'hunter2",
+            "jwt_secret = hunter2",
+            "jwt_secret = ['hunter2']",
+        ] {
+            let problem = file(text).unwrap_err();
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
         for text in [
             "bind_addr = 'localhost'",
             "cors_allowed_origins = '*'",

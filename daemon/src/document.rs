@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use policy::document::{AssignmentSpec, Document};
 use policy::error::Issue;
 use serde_json::Value;
+use serde_saphyr::{SnippetMode, UserMessageFormatter};
 
 use crate::error::{Error, Result};
 
@@ -48,8 +49,7 @@ pub fn parse(bytes: &[u8]) -> Result<File> {
 pub fn read(bytes: &[u8]) -> std::result::Result<File, Vec<Issue>> {
     let whole = |message: String| vec![Issue::new("", message)];
     let text = std::str::from_utf8(bytes).map_err(|_| whole("the document is not UTF-8 text".to_owned()))?;
-    let mut value: Value =
-        serde_saphyr::from_str(text).map_err(|error| whole(format!("the document is not YAML: {error}")))?;
+    let mut value = from_yaml(text).map_err(|problem| whole(format!("the document is not YAML: {problem}")))?;
     let (elsewhere, mut issues) = take_elsewhere(&mut value);
     match Document::parse(&value) {
         Ok(document) if issues.is_empty() => Ok(File { document, elsewhere }),
@@ -59,6 +59,14 @@ pub fn read(bytes: &[u8]) -> std::result::Result<File, Vec<Issue>> {
             Err(issues)
         }
     }
+}
+
+/// YAML 1.2, in which `no` and `on` are texts. It may be as large as an export of many users.
+fn from_yaml(text: &str) -> std::result::Result<Value, String> {
+    let budget = serde_saphyr::budget! { max_nodes: 2_000_000, max_events: 4_000_000 };
+    let options = serde_saphyr::options! { budget: budget, strict_booleans: true };
+    let told = serde_saphyr::render_options! { formatter: &UserMessageFormatter, snippets: SnippetMode::Off };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.render_with_options(told))
 }
 
 /// Takes the assignments with the key `datasource` out of the policies. A policy that has no others says nothing of its
@@ -145,6 +153,14 @@ policies:
         );
         assert!(problem("version: 2").contains("version: must be 1"));
         assert!(problem("a: [").contains("not YAML"));
+        for (bad, place) in [
+            ("version: 1\nroles: []\nroles: []", "line 3, column 1"),
+            ("version: 1\n---\nversion: 1", "line 3, column 1"),
+            ("version: 1\nroles:\n\t- name: a", "line 3, column 2"),
+        ] {
+            let found = problem(bad);
+            assert!(found.ends_with(place) && found.lines().count() == 1, "{found}");
+        }
         assert!(parse(b"\xff").is_err());
     }
 
@@ -183,6 +199,17 @@ policies:
             let found = parse(text(bad).as_bytes()).unwrap_err().to_string();
             assert!(found.contains(problem), "{bad}: {found}");
         }
+    }
+
+    #[test]
+    fn files_of_other_systems_and_many_users_are_read() {
+        let marked = b"\xef\xbb\xbfversion: 1\r\nroles:\r\n- {name: no, description: y}\r\n";
+        let role = &parse(marked).unwrap().document.roles.unwrap()[0];
+        assert_eq!((role.name.as_str(), role.description.as_deref()), ("no", Some("y")));
+        let user = |index| format!("- {{username: user{index}, is_active: true, attributes: {{a: b}}, roles: [r]}}\n");
+        let many: String = (0..30_000).map(user).collect();
+        let file = parse(format!("version: 1\nusers:\n{many}").as_bytes()).unwrap();
+        assert_eq!(file.document.users.unwrap().len(), 30_000);
     }
 
     /// Aliases that multiply: a small text must not become a large document.

@@ -73,7 +73,7 @@ impl From<sqlx::Error> for Error {
             error if has_nul(&error) => Error::invalid("text must not contain a NUL character"),
             error if is_away(&error) => {
                 tracing::error!(%error, "the store cannot be used");
-                Error::Unavailable("the store cannot be reached".to_owned())
+                Error::Unavailable("the store cannot be used now".to_owned())
             }
             error => Error::Internal(error.to_string()),
         }
@@ -86,11 +86,11 @@ fn has_nul(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == "22021" || code == "22P05")
 }
 
-/// Whether a server says that it cannot serve now: it shuts down or starts (57P0x), has no connection left (53300) or
-/// closed the database (55000 while connecting).
+/// Whether a server says that it cannot serve now: it shuts down or starts (57P0x), has no connection, disk or memory left
+/// (53xxx), is a standby (25006) or closed the database (55000 while connecting).
 fn is_away(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("57P") || code == "53300" || code == "55000")
+    code.is_some_and(|code| code.starts_with("57P") || code.starts_with("53") || code == "25006" || code == "55000")
 }
 
 impl From<policy::error::Issue> for Error {

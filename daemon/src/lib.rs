@@ -16,6 +16,7 @@ pub mod document;
 pub mod error;
 pub mod expression;
 pub mod secrets;
+pub mod server;
 pub mod store;
 pub mod sync;
 pub mod time;

@@ -15,7 +15,6 @@ use super::Shared;
 use super::attributes::set;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, Parameters, first, listing, nullable, twenty, window};
-use super::policies::refuse_bad_syntax;
 use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
 use crate::access::preview::{self, Impact, Wanted};
 use crate::access::{Catalog, Snapshot, Standing, TableView};
@@ -269,7 +268,6 @@ async fn trials(change: &mut Change<'_>, wanted: Preview) -> Result<Vec<Trial>> 
                 assignments::create(change, new.data_source_id, policy.id, to, priority).await?;
             }
         }
-        refuse_bad_syntax(policy)?;
         sync::preflight(change, policy.id).await?;
         after = assigned(change, policy.id).await?;
         if let Some(id) = policy.decision_function_id {

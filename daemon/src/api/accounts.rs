@@ -58,14 +58,17 @@ pub async fn login(
     app.limiter
         .attempt(&login.username, address, Instant::now())
         .map_err(Error::TooMany)?;
-    let mut conn = app.store.read().await?;
-    let credentials = users::credentials(&mut conn, &login.username).await?;
+    let credentials = users::credentials(&mut *app.store.read().await?, &login.username).await?;
     let hash = credentials
         .as_ref()
         .and_then(|credentials| credentials.password_hash.clone());
     let known = hash.is_some();
     let given = login.password;
+    let permit = app.hashing.clone().acquire_owned().await;
+    let permit = permit.map_err(|error| Error::Internal(error.to_string()))?;
     let (verdict, new_hash) = tokio::task::spawn_blocking(move || {
+        // Also when the client has gone away meanwhile.
+        let _permit = permit;
         let verdict = password::verify(&given, hash.as_deref().unwrap_or(&NOBODYS_HASH));
         let new_hash = (verdict == Verdict::RightButOutdated).then(|| password::hash(&given));
         (verdict, new_hash)
@@ -77,6 +80,7 @@ pub async fn login(
         return Err(Error::Unauthorized("wrong username or password".to_owned()));
     };
     app.limiter.succeeded(&login.username, address);
+    let mut conn = app.store.read().await?;
     let user = users::find(&mut conn, credentials.id).await?;
     if !(user.is_admin && user.is_active) {
         return Err(Error::Forbidden(

@@ -33,10 +33,11 @@ pub struct ClientAddress(pub Option<IpAddr>);
 pub async fn context(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = uuid::Uuid::new_v4().simple().to_string();
+    // A socket for both kinds of addresses gives those of IPv4 another form.
     let peer = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip());
+        .map(|info| info.0.ip().to_canonical());
     let client = client_address(peer, request.headers(), &app.trusted_proxies);
     request.extensions_mut().insert(ClientAddress(client));
     let method = request.method().clone();
@@ -74,7 +75,7 @@ fn client_address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpAddr])
     }
     let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
     let forwarded = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-    forwarded.or(peer)
+    forwarded.map(|address: IpAddr| address.to_canonical()).or(peer)
 }
 
 /// The answer after a panic, which is a defect of ours and tells nobody anything.
@@ -100,6 +101,8 @@ mod tests {
         assert_eq!(client_address(proxy, &headers, &[ip("10.0.0.2")]), proxy);
         assert_eq!(client_address(proxy, &headers, &[ip("10.0.0.1")]), Some(ip("1.2.3.4")));
         assert_eq!(client_address(proxy, &HeaderMap::new(), &[ip("10.0.0.1")]), proxy);
+        headers.append("x-forwarded-for", HeaderValue::from_static("::ffff:1.2.3.5"));
+        assert_eq!(client_address(proxy, &headers, &[ip("10.0.0.1")]), Some(ip("1.2.3.5")));
         headers.append("x-forwarded-for", HeaderValue::from_static("nonsense"));
         assert_eq!(client_address(proxy, &headers, &[ip("10.0.0.1")]), proxy);
     }

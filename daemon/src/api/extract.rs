@@ -1,5 +1,8 @@
 //! Reading requests: bodies, paths and queries whose problems are errors of ours.
 
+use std::time::Duration;
+
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -12,10 +15,26 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::store::Window;
 
+/// Longest wait for a JSON body.
+const WAIT: Duration = Duration::from_secs(30);
+
 /// A JSON body: not JSON is 400, JSON of another form 422.
-#[derive(FromRequest)]
-#[from_request(via(axum::Json), rejection(Error))]
 pub struct Body<T>(pub T);
+
+impl<T, S> FromRequest<S> for Body<T>
+where
+    Json<T>: FromRequest<S, Rejection = JsonRejection>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        match tokio::time::timeout(WAIT, Json::from_request(request, state)).await {
+            Ok(read) => Ok(Body(read?.0)),
+            Err(_) => Err(Error::BadRequest("the body did not come in time".to_owned())),
+        }
+    }
+}
 
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {

@@ -52,6 +52,8 @@ use crate::sync::target::MOST_QUESTIONS;
 const MAX_BODY: usize = 1 << 20;
 /// Largest document in bytes.
 const MAX_DOCUMENT: usize = 16 << 20;
+/// Most passwords that are compared at the same time.
+const MOST_HASHES: usize = 4;
 
 /// What handlers share.
 pub struct App {
@@ -71,6 +73,8 @@ pub struct App {
     pub discovery: Runner,
     /// Slows down guessing of passwords.
     limiter: limiter::Limiter,
+    /// Bounds the passwords that are compared at the same time: each takes 19 MiB, and anybody may send one.
+    hashing: Arc<Semaphore>,
     /// What `/metrics` shows.
     metrics: metrics::Metrics,
 }
@@ -96,6 +100,7 @@ impl App {
             permits: Arc::new(Semaphore::new(MOST_QUESTIONS)),
             discovery: Runner::default(),
             limiter: limiter::Limiter::default(),
+            hashing: Arc::new(Semaphore::new(MOST_HASHES)),
             metrics: metrics::Metrics::default(),
         }
     }

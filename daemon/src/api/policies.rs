@@ -14,7 +14,7 @@ use super::attributes::set;
 use super::auth::Admin;
 use super::extract::{Body, Ids, Listing, PageQuery, Parameters, nullable};
 use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::expression;
 use crate::store::assignments;
 use crate::store::policies::{self, Content, Definition, Policy, PolicyDetail, Target};
@@ -116,7 +116,6 @@ pub async fn create(
         decision_function_id: new.decision_function_id,
     };
     let policy = policies::create(&mut change, content).await?;
-    refuse_bad_syntax(&policy)?;
     let detail = detail(&mut change.tx, policy.id).await?;
     change.commit().await?;
     Ok((StatusCode::CREATED, Json(detail)))
@@ -154,7 +153,7 @@ pub async fn update(
     Body(wanted): Body<UpdatePolicy>,
 ) -> Result<Json<PolicyDetail>> {
     let mut change = app.store.change(actor).await?;
-    let policy = policies::update(&mut change, id, Some(wanted.version), |content| {
+    policies::update(&mut change, id, Some(wanted.version), |content| {
         set(&mut content.name, wanted.name);
         set(&mut content.policy_type, wanted.policy_type);
         set(&mut content.description, wanted.description);
@@ -164,7 +163,6 @@ pub async fn update(
         set(&mut content.decision_function_id, wanted.decision_function_id);
     })
     .await?;
-    refuse_bad_syntax(&policy)?;
     sync::preflight(&mut change, id).await?;
     let detail = detail(&mut change.tx, id).await?;
     change.commit().await?;
@@ -195,20 +193,4 @@ pub async fn validate_expression(_: Admin, Body(wanted): Body<Expression>) -> Re
         offset: fault.as_ref().map(|fault| fault.offset),
         error: fault.map(|fault| fault.to_string()),
     }))
-}
-
-pub(super) fn refuse_bad_syntax(policy: &Policy) -> Result<()> {
-    let mut problems = Vec::new();
-    for (key, text) in policy.definition.iter().filter_map(Value::as_object).flatten() {
-        if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str())
-            && let Err(problem) = expression::parse(text)
-        {
-            problems.push(format!("definition.{key}: {problem}"));
-        }
-    }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::Invalid(problems))
-    }
 }

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use policy::document::Switch;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::data_sources;
+use super::output::{complain, line, whole};
 use super::{Failure, Outcome, open};
 use crate::check::{self, Problem};
 use crate::config::Config;
 use crate::document::{self, File};
 use crate::store::import::{self, Options};
 use crate::store::sync_states::Step;
-use crate::store::{Actor, data_sources, desired};
+use crate::store::{Actor, desired};
 
 /// Bring the store in line with a document.
 #[derive(Args)]
@@ -74,16 +77,17 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 async fn named(conn: &mut PgConnection, name: Option<&str>) -> Result<Option<Uuid>, Failure> {
-    let Some(name) = name else { return Ok(None) };
-    let id = data_sources::id_of(conn, name).await?;
-    Ok(Some(id.ok_or_else(|| format!("there is no data source \"{name}\""))?))
+    match name {
+        Some(name) => data_sources::named(conn, name).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// `apply`.
 pub async fn apply(config: &Config, apply: Apply) -> Outcome {
     let file = document::parse(&read(&apply.file)?)?;
     let steps = bring_in(config, &file, apply.datasource.as_deref(), apply.prune, apply.dry_run).await?;
-    print(&steps);
+    print(&steps)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -91,7 +95,7 @@ pub async fn apply(config: &Config, apply: Apply) -> Outcome {
 pub async fn diff(config: &Config, diff: Diff) -> Outcome {
     let file = document::parse(&read(&diff.file)?)?;
     let steps = bring_in(config, &file, diff.datasource.as_deref(), true, true).await?;
-    print(&steps);
+    print(&steps)?;
     let same = steps.iter().all(|step| step.action == "none");
     Ok(ExitCode::from(u8::from(!same)))
 }
@@ -107,16 +111,25 @@ async fn bring_in(
     let mut change = store.change(Actor::command_line()).await?;
     let data_source = named(&mut change.tx, data_source).await?;
     let steps = import::run(&mut change, file, Options { data_source, prune }).await?;
+    let selected = match data_source {
+        Some(id) => desired::selected(&mut change.tx, id).await?,
+        None => None,
+    };
+    for warning in selected.iter().flat_map(|catalog| check::warnings(file, catalog)) {
+        complain("warning: ", warning);
+    }
     if !dry_run {
         change.commit().await?;
     }
     Ok(steps)
 }
 
-fn print(steps: &[Step]) {
+fn print(steps: &[Step]) -> Result<(), Failure> {
     for step in steps.iter().filter(|step| step.action != "none") {
-        println!("{} {} {} {}", step.action, step.kind, step.name, step.detail);
+        let text = format!("{} {} {} {}", step.action, step.kind, step.name, step.detail);
+        line(text.trim_end())?;
     }
+    Ok(())
 }
 
 /// `export`.
@@ -126,25 +139,35 @@ pub async fn export(config: &Config, export: Export) -> Outcome {
     let data_source = named(&mut conn, export.datasource.as_deref()).await?;
     let document = desired::for_export(&mut conn, data_source).await?;
     if export.json {
-        println!("{}", serde_json::to_string_pretty(&document.to_json())?);
+        whole(&format!("{}\n", serde_json::to_string_pretty(&document.to_json())?))?;
     } else {
-        print!("{}", document::to_yaml(&document)?);
+        whole(&document::to_yaml(&document)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `check`.
 pub fn check(check: &Check) -> Outcome {
-    let problems = match document::read(&read(&check.file)?) {
-        Ok(file) => check::problems(&file),
-        Err(issues) => issues.into_iter().map(Problem::from).collect(),
+    let (problems, warnings) = match document::read(&read(&check.file)?) {
+        Ok(file) => {
+            let warnings = match &file.document.catalog {
+                Switch::On(catalog) => check::warnings(&file, catalog),
+                Switch::Off | Switch::Keep => Vec::new(),
+            };
+            (check::problems(&file), warnings)
+        }
+        Err(issues) => (issues.into_iter().map(Problem::from).collect(), Vec::new()),
     };
     if check.json {
-        let report = json!({"valid": problems.is_empty(), "problems": problems});
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        let report = json!({"valid": problems.is_empty(), "problems": problems, "warnings": warnings});
+        whole(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
+        let file = check.file.display();
         for problem in &problems {
-            println!("{}: {problem}", check.file.display());
+            line(format!("{file}: {problem}"))?;
+        }
+        for warning in &warnings {
+            line(format!("{file}: warning: {warning}"))?;
         }
     }
     Ok(ExitCode::from(u8::from(!problems.is_empty())))

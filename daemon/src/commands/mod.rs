@@ -4,6 +4,7 @@
 mod data_sources;
 mod doctor;
 mod documents;
+mod output;
 mod serve;
 mod users;
 
@@ -11,15 +12,18 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use sqlx::PgConnection;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Given};
 use crate::decisions::Decisions;
-use crate::secrets::keys::Keys;
+use crate::secrets::keys::{self, Keys};
 use crate::secrets::seal::Sealer;
-use crate::store::{self, Store};
+use crate::store::{self, Actor, Store, sealing};
+use crate::sync::target;
 
 /// The control daemon of betweenrows: who may see which rows and columns of which PostgreSQL databases.
 #[derive(Parser)]
@@ -66,6 +70,12 @@ enum Command {
     },
     /// Find what is wrong with the set-up, and print what mends it
     Doctor,
+    /// Seal the secrets in the store with the key that is set now; BR_OLD_ENCRYPTION_KEY is the one before
+    Reseal {
+        /// Remove what neither key opens: users and data sources then need new passwords
+        #[arg(long)]
+        forget: bool,
+    },
     /// Print the description of the API
     Openapi,
     /// Print a completion script for a shell
@@ -82,24 +92,36 @@ type Outcome = Result<ExitCode, Failure>;
 
 /// Runs what the command line asks for.
 pub async fn run() -> ExitCode {
-    let line = Line::parse();
+    let command = Line::command().mut_args(without_empty_variable);
+    let line = Line::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     match dispatch(line).await {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            output::complain("error: ", failure);
             ExitCode::from(2)
         }
+    }
+}
+
+/// A variable that is set to nothing is as good as none: compose files pass them on that way.
+fn without_empty_variable(argument: Arg) -> Arg {
+    let value = argument.get_env().and_then(std::env::var_os);
+    match value {
+        Some(value) if value.is_empty() => argument.env(None),
+        _ => argument,
     }
 }
 
 async fn dispatch(line: Line) -> Outcome {
     match &line.command {
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Line::command(), "betweenrowsd", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Line::command(), "betweenrowsd", &mut script);
+            output::whole(&String::from_utf8(script)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Openapi => {
-            println!("{}", crate::api::openapi().to_pretty_json()?);
+            output::whole(&format!("{}\n", crate::api::openapi().to_pretty_json()?))?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Check(check) => return documents::check(check),
@@ -116,7 +138,8 @@ async fn dispatch(line: Line) -> Outcome {
         Command::Export(export) => documents::export(&config, export).await,
         Command::Diff(diff) => documents::diff(&config, diff).await,
         Command::Status { json } => data_sources::status(&config, json).await,
-        Command::Doctor => doctor::doctor(&config).await,
+        Command::Doctor => doctor::doctor(&config, line.config.as_deref()).await,
+        Command::Reseal { forget } => reseal(&config, forget).await,
         Command::Check(_) | Command::Openapi | Command::Completions { .. } => Ok(ExitCode::SUCCESS),
     }
 }
@@ -138,35 +161,75 @@ fn log(config: &Config, serves: bool) {
 
 /// The store, ready for use. Its database is created and its schema brought up to date where that is needed.
 async fn open(config: &Config) -> Result<(Arc<Store>, Keys), Failure> {
+    let (store, keys) = open_with_any_key(config, store::PROGRAM).await?;
+    sealing::claim(&store).await?;
+    Ok((Arc::new(store), keys))
+}
+
+/// The same, whatever its secrets are sealed with. `name` is what the sessions are called.
+async fn open_with_any_key(config: &Config, name: &str) -> Result<(Store, Keys), Failure> {
     let keys = Keys::load(
         config.encryption_key.as_deref(),
         config.jwt_secret.as_deref(),
         &config.state_dir,
     )?;
-    let options = store::connect_options(&config.database_url)?;
-    store::create_database(&options).await?;
-    let pool = store::connect(options).await?;
-    store::MIGRATOR.run(&pool).await?;
-    let sealer = Sealer::new(&keys.encryption);
-    let decisions = Decisions::new(config.engine_file.clone());
-    Ok((
-        Arc::new(Store {
-            pool,
-            sealer,
-            decisions,
-        }),
-        keys,
-    ))
+    let options = store::connect_options(&config.database_url)?.application_name(name);
+    let hinted = |said: String| format!("the store: {said}; `betweenrowsd doctor` says what mends it");
+    let unusable = |error| hinted(target::unavailable(error).to_string());
+    store::create_database(&options).await.map_err(unusable)?;
+    let pool = store::connect(options).await.map_err(unusable)?;
+    let migrated = store::MIGRATOR.run(&pool).await;
+    migrated.map_err(|error| hinted(error.to_string()))?;
+    let store = Store {
+        pool,
+        sealer: Sealer::new(&keys.encryption),
+        decisions: Decisions::new(config.engine_file.clone()),
+    };
+    Ok((store, keys))
 }
 
 async fn migrate(config: &Config, revert_all: bool) -> Outcome {
     if revert_all {
         let pool = store::connect(store::connect_options(&config.database_url)?).await?;
         store::MIGRATOR.undo(&pool, 0).await?;
-        println!("the store is empty");
+        output::line("the store is empty")?;
     } else {
         open(config).await?;
-        println!("the store is up to date");
+        output::line("the store is up to date")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `reseal`. Daemons that run would go on sealing with the key before.
+async fn reseal(config: &Config, forget: bool) -> Outcome {
+    let before = config.old_encryption_key.as_deref();
+    let before = before
+        .map(|text| keys::parse(text, "BR_OLD_ENCRYPTION_KEY"))
+        .transpose()?;
+    let before = before.map(|key| Sealer::new(&key));
+    let (store, _) = open_with_any_key(config, "betweenrowsd reseal").await?;
+    let mut change = store.change(Actor::command_line()).await?;
+    // The session of a program that just ended may be there for a moment yet.
+    let mut attempts = 30;
+    while others(&mut change.tx).await? > 0 {
+        attempts -= 1;
+        if attempts == 0 {
+            return Err("daemons use the store: stop them first".into());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (sealed, forgotten) = sealing::reseal(&mut change, before.as_ref(), forget).await?;
+    change.commit().await?;
+    output::line(format!("sealed {sealed} secrets, removed {forgotten}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many sessions daemons and other commands have in the store.
+async fn others(store: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    // Within a transaction the view would stay as it was at first.
+    sqlx::query("select pg_stat_clear_snapshot()")
+        .execute(&mut *store)
+        .await?;
+    let count = "select count(*) from pg_stat_activity where datname = current_database() and application_name = $1";
+    sqlx::query_scalar(count).bind(store::PROGRAM).fetch_one(store).await
 }

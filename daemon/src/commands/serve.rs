@@ -1,21 +1,21 @@
 //! `serve`: the API and the sync, from start to an orderly end.
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::output::line;
 use super::{Failure, Outcome, open};
 use crate::api::{self, App};
 use crate::config::Config;
 use crate::secrets::password;
 use crate::secrets::token::TokenKey;
+use crate::server;
 use crate::store::users::{self, NewUser, Secret};
 use crate::store::{Actor, Store};
 use crate::sync::worker;
@@ -45,7 +45,13 @@ pub async fn serve(config: Config) -> Outcome {
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.bind_addr))?;
     // The port may have been 0.
-    tracing::info!(address = %socket.local_addr()?, tls = identity.is_some(), "listening");
+    let address = socket.local_addr()?;
+    tracing::info!(%address, tls = identity.is_some(), "listening");
+    if config.is_open_without_tls() {
+        tracing::warn!(
+            "passwords and tokens pass the network in the clear: set tls_cert and tls_key, or trusted_proxies"
+        );
+    }
     let (stop, stopped) = watch::channel(false);
     let jobs = app.clone();
     let worker = tokio::spawn(worker::run(store, config.sync_interval, stopped.clone()));
@@ -80,25 +86,18 @@ pub async fn serve(config: Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Answers requests until it is told to stop, and then those that are under way.
+/// Answers requests, by TLS if there is a certificate.
 async fn answer(
     socket: TcpListener,
     identity: Option<Identity>,
     router: Router,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let until = async move {
-        stopped.changed().await.ok();
-    };
     match identity {
-        // Listeners that are tapped know the client's address.
-        Some(identity) => {
-            let listener = TlsListener::new(socket, identity)?.tap_io(|_| {});
-            axum::serve(listener, service).with_graceful_shutdown(until).await
-        }
-        None => axum::serve(socket, service).with_graceful_shutdown(until).await,
+        Some(identity) => server::serve(TlsListener::new(socket, identity)?, router, stopped).await,
+        None => server::serve(socket, router, stopped).await,
     }
+    Ok(())
 }
 
 /// SIGHUP: the certificate may have been renewed.
@@ -134,10 +133,10 @@ async fn first_administrator(store: &Store, config: &Config) -> Result<(), Failu
     users::create(&mut change, &new, Some(&secret)).await?;
     change.commit().await?;
     if generated {
-        println!(
+        line(format!(
             "created the administrator \"{}\" with the password {password}",
             new.username
-        );
+        ))?;
     }
     Ok(())
 }

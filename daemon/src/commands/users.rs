@@ -1,10 +1,11 @@
 //! `user`: accounts.
 
-use std::io::{BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
+use super::output::line;
 use super::{Failure, Outcome, open};
 use crate::config::Config;
 use crate::store::Actor;
@@ -60,7 +61,7 @@ pub async fn run(config: &Config, command: UserCommand) -> Outcome {
             };
             let user = users::create(&mut change, &new, Some(&secret)).await?;
             change.commit().await?;
-            println!("created {} {}", user.username, user.id);
+            line(format!("created {} {}", user.username, user.id))?;
         }
         UserCommand::Password { username, password } => {
             let secret = Secret::of(given_or_read(password)?).await?;
@@ -69,7 +70,7 @@ pub async fn run(config: &Config, command: UserCommand) -> Outcome {
             let id = id.ok_or_else(|| format!("there is no user \"{username}\""))?;
             users::set_password(&mut change, id, &secret).await?;
             change.commit().await?;
-            println!("changed the password of {username}");
+            line(format!("changed the password of {username}"))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -77,13 +78,28 @@ pub async fn run(config: &Config, command: UserCommand) -> Outcome {
 
 /// A password from the command line, else the first line of standard input.
 pub(super) fn given_or_read(password: Option<String>) -> Result<String, Failure> {
-    if let Some(password) = password {
-        return Ok(password);
-    }
-    if std::io::stdin().is_terminal() {
-        eprint!("password: ");
-    }
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
+    let line = match password {
+        Some(password) => return Ok(password),
+        None => read_hidden()?,
+    };
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A line of standard input, which a terminal does not show.
+fn read_hidden() -> std::io::Result<String> {
+    let input = std::io::stdin();
+    let mut line = String::new();
+    // Whatever is no terminal has no such attributes.
+    let Ok(shown) = tcgetattr(&input) else {
+        input.read_line(&mut line)?;
+        return Ok(line);
+    };
+    eprint!("password: ");
+    let mut hidden = shown.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    hidden.local_modes.insert(LocalModes::ECHONL);
+    tcsetattr(&input, OptionalActions::Now, &hidden)?;
+    let read = input.read_line(&mut line);
+    tcsetattr(&input, OptionalActions::Now, &shown)?;
+    read.map(|_| line)
 }

@@ -7,6 +7,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// The file of the key that seals secrets.
+pub const ENCRYPTION: &str = "encryption.key";
+
 /// The keys.
 pub struct Keys {
     /// Seals secrets in the store.
@@ -21,8 +24,8 @@ impl Keys {
     /// `encryption` is 64 hexadecimal digits; `signing` any text of at least 32 bytes.
     pub fn load(encryption: Option<&str>, signing: Option<&str>, directory: &Path) -> Result<Keys, String> {
         let encryption = match encryption {
-            Some(text) => from_hex(text).ok_or("BR_ENCRYPTION_KEY must be 64 hexadecimal digits")?,
-            None => kept(&directory.join("encryption.key"))?,
+            Some(text) => parse(text, "BR_ENCRYPTION_KEY")?,
+            None => kept(&directory.join(ENCRYPTION))?,
         };
         let signing = match signing {
             Some(text) if text.len() < 32 => return Err("BR_ADMIN_JWT_SECRET must have at least 32 bytes".to_owned()),
@@ -31,6 +34,11 @@ impl Keys {
         };
         Ok(Keys { encryption, signing })
     }
+}
+
+/// The key that a variable holds.
+pub fn parse(text: &str, variable: &str) -> Result<[u8; 32], String> {
+    from_hex(text).ok_or_else(|| format!("{variable} must be 64 hexadecimal digits"))
 }
 
 /// The key in a file. It is written completely under another name first: two daemons that start at once end up with

@@ -88,7 +88,13 @@ pub struct Content {
     pub drift: String,
 }
 
-const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// What `sslmode` may be.
+pub const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// What `catalog_mode` may be.
+pub const CATALOG_MODES: [&str; 2] = ["selected", "everything"];
+/// What `drift` may be.
+pub const DRIFT_MODES: [&str; 2] = ["repair", "keep"];
 
 impl Content {
     fn check(&self) -> Result<()> {
@@ -135,11 +141,11 @@ impl Content {
             "access_mode: must be open or policy_required",
         );
         check(
-            ["selected", "everything"].contains(&self.catalog_mode.as_str()),
+            CATALOG_MODES.contains(&self.catalog_mode.as_str()),
             "catalog_mode: must be selected or everything",
         );
         check(
-            ["repair", "keep"].contains(&self.drift.as_str()),
+            DRIFT_MODES.contains(&self.drift.as_str()),
             "drift: must be repair or keep",
         );
         if problems.is_empty() {

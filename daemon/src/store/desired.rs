@@ -57,10 +57,9 @@ pub async fn for_export(conn: &mut PgConnection, data_source: Option<Uuid>) -> R
     let (access_mode, access, catalog) = match data_source {
         Some(id) => {
             let source = data_sources::find(conn, id).await?;
-            let catalog = match source.catalog_mode.as_str() {
-                "everything" => Switch::Off,
-                // Also for a value that the store should not have.
-                _ => Switch::On(allowlist(&catalog::find(conn, id).await?)),
+            let catalog = match selected(conn, id).await? {
+                Some(selected) => Switch::On(selected),
+                None => Switch::Off,
             };
             let access_mode = model::parse_access_mode(&source.access_mode)?;
             (Some(access_mode), Switch::On(access(conn, id).await?), catalog)
@@ -88,6 +87,16 @@ pub async fn for_export(conn: &mut PgConnection, data_source: Option<Uuid>) -> R
         policies: Some(policies),
         access,
         catalog,
+    })
+}
+
+/// What of a data source is selected, unless that is everything.
+pub async fn selected(conn: &mut PgConnection, data_source: Uuid) -> Result<Option<Allowlist>> {
+    let source = data_sources::find(conn, data_source).await?;
+    Ok(match source.catalog_mode.as_str() {
+        "everything" => None,
+        // Also for a value that the store should not have.
+        _ => Some(allowlist(&catalog::find(conn, data_source).await?)),
     })
 }
 

@@ -7,15 +7,18 @@ mod data_source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use policy::attribute::BUILT_IN_KEYS;
 use policy::document::{Assignee, Document, PolicySpec, RoleSpec, Switch, UserSpec};
 use policy::function::FunctionSpec;
 use policy::model::targets_to_json;
+use policy::placeholder;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::assignments::{self, To};
 use super::sync_states::Step;
 use super::{Change, Window, attributes, data_sources, decision_functions, policies, roles, users};
+use crate::check;
 use crate::document::{Elsewhere, File};
 use crate::error::{Error, Result};
 
@@ -71,6 +74,7 @@ pub async fn run(change: &mut Change<'_>, file: &File, options: Options) -> Resu
     for other in &file.elsewhere {
         at("policy", &other.policy, import.elsewhere(other).await)?;
     }
+    import.refuse_unknown_attributes(document).await?;
     if options.prune {
         import.prune(document).await?;
     }
@@ -285,6 +289,32 @@ impl Import<'_, '_> {
         self.step(if altered { "alter" } else { "none" }, kind, name, "");
     }
 
+    /// Databases would refuse such a policy, but only once it is there.
+    async fn refuse_unknown_attributes(&mut self, document: &Document) -> Result<()> {
+        let defined = attributes::definitions(&mut self.change.tx).await?;
+        let mut known: BTreeSet<&str> = defined.iter().map(|definition| definition.key.as_str()).collect();
+        known.extend(BUILT_IN_KEYS);
+        for policy in document.policies.iter().flatten() {
+            let mut problems = Vec::new();
+            for (field, text) in check::expressions(policy) {
+                let used = placeholder::scan(text)
+                    .map(|scan| scan.placeholders)
+                    .unwrap_or_default();
+                let unknown = used.iter().filter(|used| !known.contains(used.key.as_str()));
+                problems.extend(unknown.map(|used| {
+                    format!(
+                        "definition.{field}: there is no attribute \"{}\" at byte {}",
+                        used.key, used.offset
+                    )
+                }));
+            }
+            if !problems.is_empty() {
+                return at("policy", &policy.name, Err(Error::Invalid(problems)));
+            }
+        }
+        Ok(())
+    }
+
     async fn policy(&mut self, policy: &PolicySpec) -> Result<()> {
         let name = &policy.name;
         let decision_function_id = match &policy.decision_function {
@@ -403,7 +433,7 @@ impl Import<'_, '_> {
     }
 
     /// In the opposite order of creating. With a data source, a policy that is assigned elsewhere too only loses its
-    /// assignments here.
+    /// assignments here, and one that is assigned nowhere is none of its document's.
     async fn prune(&mut self, document: &Document) -> Result<()> {
         if let Some(listed) = &document.policies {
             let listed: BTreeSet<&str> = listed.iter().map(|policy| policy.name.as_str()).collect();
@@ -465,7 +495,7 @@ impl Import<'_, '_> {
         };
         let all = assignments::list(&mut self.change.tx, filter).await?;
         if let Some(here) = self.options.data_source
-            && all.iter().any(|assignment| assignment.data_source_id != here)
+            && (all.is_empty() || all.iter().any(|assignment| assignment.data_source_id != here))
         {
             for assignment in all.iter().filter(|assignment| assignment.data_source_id == here) {
                 assignments::delete(self.change, here, assignment.id).await?;

@@ -17,6 +17,7 @@ pub mod import;
 pub mod jobs;
 pub mod policies;
 pub mod roles;
+pub mod sealing;
 pub mod sync_states;
 pub mod users;
 pub mod versions;
@@ -36,6 +37,9 @@ use crate::secrets::seal::Sealer;
 
 /// The migrations of `sql/daemon`, in the binary.
 pub static MIGRATOR: Migrator = sqlx::migrate!("../sql/daemon");
+
+/// What sessions in the store are called.
+pub const PROGRAM: &str = "betweenrowsd";
 
 /// The channel on which daemons tell each other that there is something to sync.
 pub const CHANNEL: &str = "betweenrows_sync";
@@ -59,7 +63,7 @@ pub fn connect_options(url: &str) -> std::result::Result<PgConnectOptions, Strin
         return Err("BR_ADMIN_DATABASE_URL must be a postgres:// URL".to_owned());
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| format!("BR_ADMIN_DATABASE_URL: {error}"))?;
-    Ok(options.application_name("betweenrowsd"))
+    Ok(options.application_name(PROGRAM))
 }
 
 /// Creates the database if the server does not have it. Needs the right to do so, and the database `postgres`.

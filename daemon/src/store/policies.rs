@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use policy::document::MAX_DESCRIPTION_BYTES;
 use policy::model;
-use policy::placeholder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -14,6 +13,7 @@ use uuid::Uuid;
 use super::decision_functions::{self, FunctionSummary};
 use super::{Change, Window, assignments::Assignment, check_version};
 use crate::error::{Error, Result, taken};
+use crate::expression;
 use crate::time;
 
 /// A policy.
@@ -149,18 +149,19 @@ impl Content {
         let definition = model::parse_definition(policy_type, self.definition.as_ref())?;
         self.targets = model::targets_to_json(&targets);
         self.definition = definition.to_json();
-        for (key, text) in self
-            .definition
-            .as_ref()
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
-            if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str()) {
-                placeholder::scan(text).map_err(|fault| Error::invalid(format!("definition.{key}: {fault}")))?;
+        let mut problems = Vec::new();
+        for (key, text) in self.definition.iter().filter_map(Value::as_object).flatten() {
+            if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str())
+                && let Err(fault) = expression::parse(text)
+            {
+                problems.push(format!("definition.{key}: {fault}"));
             }
         }
-        Ok(())
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(problems))
+        }
     }
 }
 

@@ -187,7 +187,8 @@ pub(super) async fn execute(target: &mut PgConnection, statement: &str) -> Resul
         )
 }
 
-pub(super) fn quoted(name: &str) -> String {
+/// An identifier in a statement.
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

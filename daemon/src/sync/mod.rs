@@ -11,7 +11,7 @@
 
 mod apply;
 mod connect;
-mod login_roles;
+pub(crate) mod login_roles;
 mod managed;
 mod run;
 pub mod target;

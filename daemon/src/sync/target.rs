@@ -54,10 +54,8 @@ pub fn options(config: &Config, password: Option<&str>) -> PgConnectOptions {
     if let Some(pem) = &config.ssl_root_cert {
         options = options.ssl_root_cert_from_pem(pem.as_bytes().to_vec());
     }
-    match password {
-        Some(password) => options.password(password),
-        None => options,
-    }
+    // Without one it would be that of the environment, which is for the store and goes to nobody else.
+    options.password(password.unwrap_or_default())
 }
 
 /// What it takes to open a session in the database of a data source.
@@ -78,6 +76,11 @@ impl Login {
             None => None,
         };
         Ok(Login { config, password })
+    }
+
+    /// Connects, or says what the driver said.
+    pub async fn reach(&self) -> std::result::Result<PgConnection, sqlx::Error> {
+        reach(&self.config, self.password.as_deref()).await
     }
 
     /// Opens a session.
@@ -120,14 +123,19 @@ pub async fn ask<T, F: Future<Output = Result<T>>>(
     answer.unwrap_or_else(|_| Err(Error::Unavailable("no answer in 15 seconds".to_owned())))
 }
 
-/// A session with these settings.
-pub async fn open(config: &Config, password: Option<&str>) -> Result<PgConnection> {
+/// Connects, or says what the driver said.
+pub async fn reach(config: &Config, password: Option<&str>) -> std::result::Result<PgConnection, sqlx::Error> {
     let options = options(config, password);
     let connecting = PgConnection::connect_with(&options);
-    let mut target = tokio::time::timeout(CONNECT, connecting)
-        .await
-        .map_err(|_| Error::Unavailable(format!("no answer from {}:{} in 5 seconds", config.host, config.port)))?
-        .map_err(unavailable)?;
+    tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| {
+        let what = format!("no answer from {}:{} in 5 seconds", config.host, config.port);
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what)))
+    })
+}
+
+/// A session with these settings.
+pub async fn open(config: &Config, password: Option<&str>) -> Result<PgConnection> {
+    let mut target = reach(config, password).await.map_err(unavailable)?;
     sqlx::query(SETTINGS).execute(&mut target).await.map_err(unavailable)?;
     for setting in QUIET {
         // 42501 just says that this role may not.

@@ -249,6 +249,8 @@ async fn a_document_that_is_wrong_changes_nothing() {
         (good.replace("role: staff, priority", "role: nobody, priority"), 422),
         (good.replace("globex}", "other}"), 422),
         (good.replace("row_filter", "table_deny"), 422),
+        (good.replace("org = {", "org = = {"), 422),
+        (good.replace("user.tenant}", "user.team}"), 422),
         (format!("{good}    decision_function: office-hours\n"), 422),
         (
             format!("{good}decision_functions: [{{name: f, source: \"function evaluate() {{ return\"}}]\n"),
@@ -448,4 +450,30 @@ async fn files_for_several_data_sources_are_taken_as_they_are() {
     assert_eq!(actions(&steps), ["assign assignment", "unassign assignment"]);
     let both = import(&api, &format!("?datasource_id={first_id}"), &document).await;
     assert!(both.error(422).contains("leave its name out"));
+}
+
+/// What is exported of a data source is all that is its document's: a draft that is assigned nowhere is none of it.
+#[tokio::test]
+async fn a_data_source_differs_in_nothing_from_its_own_export() {
+    let api = Api::new().await;
+    let source = api.data_source(&database().await).await;
+    let query = format!("?datasource_id={source}");
+    import(&api, &query, &DOCUMENT.replace("ALICE", &unique("alice")))
+        .await
+        .expect(200);
+    api.filter("draft", "true").await;
+    let exported = api.get(&format!("/policies/export{query}")).await.text;
+    assert!(!exported.contains("draft"), "{exported}");
+    let again = import(&api, &format!("{query}&prune=true"), &exported)
+        .await
+        .expect(200);
+    assert_eq!(actions(&again), [""; 0]);
+    let whole = api.get("/policies/export").await.text;
+    let pruned = whole.replace("name: draft", "name: final");
+    let done = import(&api, "?prune=true", &pruned).await.expect(200);
+    assert_eq!(
+        actions(&done),
+        ["create policy", "drop policy"],
+        "without a data source it is"
+    );
 }

@@ -4,6 +4,7 @@ mod access;
 mod attributes;
 mod audit;
 mod auth;
+mod commands;
 mod conformance;
 mod data_sources;
 mod day_one;

@@ -186,7 +186,8 @@ async fn until(database: &str, query: &str, expected: &[&str]) {
     }
 }
 
-fn add_shop(setup: &Setup, shop: &str) {
+/// Adds a database in open mode and without a catalog, used as superuser.
+pub fn add_shop(setup: &Setup, shop: &str) {
     let port = port().to_string();
     let arguments = [
         "datasource",
@@ -395,114 +396,4 @@ async fn a_store_that_goes_away_is_waited_for() {
     let (status, answer) = daemon.request("POST", "/api/v1/roles", &token, &json!({"name": "support"}));
     assert_eq!(status, 201, "{answer}");
     until(&shop, "select name from betweenrows.roles", &["support"]).await;
-}
-
-#[tokio::test]
-async fn commands_work_on_the_store() {
-    let setup = Setup::new();
-    setup.print(&["migrate"], 0);
-    assert!(
-        setup.print(&["doctor"], 1).contains("user create"),
-        "there is no administrator yet"
-    );
-    setup.print(
-        &[
-            "user",
-            "create",
-            "--username",
-            "carol",
-            "--password",
-            PASSWORD,
-            "--admin",
-        ],
-        0,
-    );
-    assert!(
-        setup
-            .print(&["user", "create", "--username", "carol", "--password", PASSWORD], 2)
-            .contains("already")
-    );
-    assert!(
-        setup
-            .print(&["user", "create", "--username", "dave", "--password", "weak"], 2)
-            .contains("password:")
-    );
-    setup.print(
-        &["user", "password", "--username", "carol", "--password", "Another-1"],
-        0,
-    );
-    assert!(
-        setup
-            .print(&["user", "password", "--username", "dave", "--password", PASSWORD], 2)
-            .contains("dave")
-    );
-    assert!(setup.print(&["doctor"], 0).contains("active administrator"));
-    let shop = database().await;
-    add_shop(&setup, &shop);
-    assert!(setup.print(&["datasource", "list"], 0).contains(&shop));
-    assert!(setup.print(&["datasource", "test", "shop"], 0).contains("is installed"));
-    assert!(
-        setup
-            .print(&["datasource", "test", "other"], 2)
-            .contains("no data source")
-    );
-    assert!(setup.print(&["status"], 1).contains("pending"), "no daemon runs");
-    assert!(setup.print(&["doctor"], 1).contains("its sync is pending"));
-
-    let file = setup.directory.join("policies.yaml");
-    let document = "version: 1\nattributes: []\nroles: [{name: support}]\npolicies:\n  - name: p\n    policy_type: table_deny\n\
-                    \x20   targets: [{schemas: [public], tables: [secrets]}]\n    assignments: [{role: support}]\n";
-    std::fs::write(&file, document).unwrap();
-    let file = file.to_str().unwrap();
-    setup.print(&["check", file], 0);
-    assert!(
-        setup
-            .print(&["diff", file, "--datasource", "shop"], 1)
-            .contains("create policy p")
-    );
-    assert!(setup.print(&["apply", file], 2).contains("for which data source"));
-    assert!(
-        setup
-            .print(&["apply", file, "--datasource", "shop", "--dry-run"], 0)
-            .contains("create role support")
-    );
-    assert!(
-        setup
-            .print(&["apply", file, "--datasource", "shop"], 0)
-            .contains("assign assignment p")
-    );
-    assert_eq!(setup.print(&["diff", file, "--datasource", "shop"], 0), "");
-    let exported = setup.print(&["export", "--datasource", "shop"], 0);
-    assert!(
-        exported.contains("table_deny") && exported.contains("carol"),
-        "{exported}"
-    );
-    std::fs::write(file, document.replace("role: support", "role: nobody")).unwrap();
-    let report: Value = serde_json::from_str(&setup.print(&["check", "--json", file], 1)).unwrap();
-    let expected = json!([{"path": "policies[0].assignments[0]", "message": "there is no role \"nobody\""}]);
-    assert_eq!(report["problems"], expected);
-    assert!(setup.print(&["completions", "bash"], 0).contains("betweenrowsd"));
-    setup.print(&["migrate", "--revert-all"], 0);
-    assert!(setup.print(&["doctor"], 1).contains("betweenrowsd migrate"));
-}
-
-#[test]
-fn settings_that_cannot_be_are_refused() {
-    let setup = Setup::new();
-    std::fs::create_dir_all(&setup.directory).unwrap();
-    let file = setup.directory.join("config.toml");
-    std::fs::write(&file, "bind_addr = '127.0.0.1:0'\nbind_address = 'typo'").unwrap();
-    let output = setup.print(&["serve", "--config", file.to_str().unwrap()], 2);
-    assert!(output.contains("bind_address"), "{output}");
-    let refused = |name: &str, value: &str| {
-        let output = setup.command(&["serve"]).env(name, value).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{name}={value}");
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert!(!text.contains("hunter2"), "{text}");
-        text
-    };
-    assert!(refused("BR_ENCRYPTION_KEY", "hunter2").contains("64 hexadecimal digits"));
-    assert!(refused("BR_ADMIN_JWT_SECRET", "hunter2").contains("32 bytes"));
-    assert!(refused("BR_ADMIN_DATABASE_URL", "sqlite://x").contains("postgres://"));
-    refused("BR_ADMIN_BIND_ADDR", "nowhere");
 }

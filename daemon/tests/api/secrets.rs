@@ -320,3 +320,36 @@ async fn bodies_are_bounded_and_other_kinds_refused() {
     assert_eq!(send("/roles", "\u{0}".to_owned()).await, 400);
     assert_eq!(send("/roles", json!({"name": "a\u{0}b"}).to_string()).await, 422);
 }
+
+/// The daemon's environment has the password of its own store, and whoever adds a data source names the server that is
+/// asked to log in to.
+#[tokio::test]
+async fn the_password_of_the_store_goes_to_no_other_server() {
+    let setup = Setup::new();
+    let daemon = setup.serve_with(&[("PGPASSWORD", "Store-1-zq")]);
+    let token = daemon.login();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Asks for the password in the clear, and keeps what comes.
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut client, _) = listener.accept().unwrap();
+        client
+            .set_read_timeout(Some(std::time::Duration::from_secs(30)))
+            .unwrap();
+        let mut startup = [0; 1024];
+        let length = client.read(&mut startup).unwrap();
+        assert!(length > 8);
+        client.write_all(b"R\0\0\0\x08\0\0\0\x03").unwrap();
+        let mut answer = [0; 1024];
+        let length = client.read(&mut answer).unwrap();
+        answer[..length].to_vec()
+    });
+    let body = json!({"name": "theirs", "ds_type": "postgres", "access_mode": "open", "config": {
+        "host": "127.0.0.1", "port": port, "database": "d", "username": "u", "sslmode": "disable"}});
+    let (status, answer) = daemon.request("POST", "/api/v1/datasources", &token, &body);
+    assert_eq!(status, 201, "{answer}");
+    let sent = server.join().unwrap();
+    assert!(sent.starts_with(b"p"), "a password was asked for: {sent:?}");
+    assert!(!String::from_utf8_lossy(&sent).contains("Store-1-zq"));
+}

@@ -226,3 +226,30 @@ async fn what_is_under_way_is_answered_before_the_end() {
     daemon.wait_for("stopped");
     assert_eq!(daemon.child.wait().unwrap().code(), Some(0));
 }
+
+/// Clients that hold connections and say nothing, or as little as they can, must not keep others out for good.
+#[test]
+fn whoever_sends_too_little_loses_the_connection() {
+    let setup = Setup::new();
+    let daemon = setup.serve();
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let begun = ["", head, &format!("{head}Content-Length: 100\r\n\r\n{{\"username\": ")].map(|beginning| {
+        let mut stream = TcpStream::connect(&daemon.address).unwrap();
+        std::io::Write::write_all(&mut stream, beginning.as_bytes()).unwrap();
+        stream
+    });
+    let answers = begun.map(|mut stream| {
+        let mut answer = String::new();
+        // Ends when the daemon closes the connection.
+        std::io::Read::read_to_string(&mut stream, &mut answer)
+            .map(|_| answer)
+            .unwrap()
+    });
+    assert_eq!(&answers[..2], ["", ""]);
+    assert!(
+        answers[2].starts_with("HTTP/1.1 400") && answers[2].contains("in time"),
+        "{}",
+        answers[2]
+    );
+    assert_eq!(daemon.request("GET", "/live", "", &Value::Null).0, 200);
+}
