@@ -210,7 +210,7 @@ unsafe extern "C-unwind" fn executor_run(
     }
     frames::leave(frame);
     if audit::statement::any() {
-        run_ended(&turn, query_desc, count == 0 && execute_once);
+        run_ended(&turn, query_desc, count == 0);
     }
 }
 

@@ -93,6 +93,25 @@ DO $$BEGIN PERFORM 1 / 0 FROM people; END$$;  -- fail
 RESET SESSION AUTHORIZATION;
 SELECT * FROM news();
 
+-- A cursor of the client that fails inside a function has failed; what the function comes to afterwards is the function's.
+SET SESSION AUTHORIZATION regress_failures_alice;
+BEGIN;
+DECLARE c CURSOR FOR SELECT 1 / (id - 2) FROM people ORDER BY id;
+DECLARE d CURSOR FOR SELECT id FROM people ORDER BY id;
+DO $$DECLARE c refcursor := 'c'; d refcursor := 'd'; r record; BEGIN
+    BEGIN
+        LOOP FETCH c INTO r; END LOOP;
+    EXCEPTION WHEN division_by_zero THEN NULL; END;
+    CLOSE c;
+    BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END;
+    FETCH d INTO r;
+    PERFORM 1 FROM failures.people;
+END$$;
+FETCH 1 FROM d;
+COMMIT;
+RESET SESSION AUTHORIZATION;
+SELECT * FROM news();
+
 -- What only a refusal makes an event stays none, and is one when there is a refusal too.
 SET betweenrows.audit = denied;
 SET ROLE regress_failures_alice;

@@ -14,13 +14,16 @@ use super::event::{Finish, Start, Status, Touch};
 use super::settings::{self, Level, Overflow};
 use super::spool::frame::Kind;
 use super::spool::{self, Described, Event, Failure};
-use super::top::{self, Numbered, Owner};
+use super::top::{self, Numbered, Owner, Top};
 use super::who;
 use crate::pg::leaf;
 
 /// How many descriptions are kept of a statement that only a refusal makes an event: one that plans thousands of statements
 /// dynamically must not fill the memory.
 const HELD: usize = 1000;
+
+/// Says that statements before this one have ended in the same transaction, which Sync will commit.
+const PIPELINING: i32 = pg_sys::XACT_FLAGS_PIPELINING as i32;
 
 /// An error's code and message.
 pub(super) type Error = (String, String);
@@ -43,6 +46,8 @@ pub(super) struct Open {
     pub(super) turn: Option<Instant>,
     /// Rows sent in this turn when an error was raised in it.
     pub(super) sent: Option<u64>,
+    /// For a turn inside another statement: that one, and how deeply subtransactions were nested.
+    pub(super) within: Option<(Top, i32)>,
     /// When it ended, while its transaction has not.
     pub(super) ended: Option<i64>,
     number: u64,
@@ -220,6 +225,7 @@ fn open(owner: Owner, plan: Plan, only_denied: bool, parameters: Option<serde_js
         execution: None,
         turn: (owner != Owner::Pending).then(Instant::now),
         sent: None,
+        within: None,
         ended: None,
         number: EVENTS.get(),
         seen: HashSet::new(),
@@ -330,7 +336,9 @@ pub(super) fn refused(owner: Owner, error: &Error) {
 
 /// The statement has ended well, unless its transaction fails with it.
 pub(super) fn complete(owner: Owner, how: impl FnOnce(&mut Open)) {
-    let certain = leaf::IsTransactionBlock();
+    // Statements that follow others in a pipeline are in a transaction block, which 15 and 16 call none.
+    // SAFETY: reads backend state.
+    let certain = leaf::IsTransactionBlock() || unsafe { pg_sys::MyXactFlags } & PIPELINING != 0;
     OPEN.with_borrow_mut(|all| {
         let found = all.iter().position(|open| open.owner == owner && open.ended.is_none());
         let Some(found) = found else { return };
@@ -341,6 +349,16 @@ pub(super) fn complete(owner: Owner, how: impl FnOnce(&mut Open)) {
             ANY.set(!all.is_empty());
         }
     });
+}
+
+/// The statement around the turns that have failed at this level of subtransactions and deeper, and their owners.
+pub(super) fn failed_turns(nest_level: i32) -> Option<(Top, Vec<Owner>)> {
+    OPEN.with_borrow(|all| {
+        let inside = |open: &&Open| open.within.is_some_and(|(_, level)| level >= nest_level);
+        let failed: Vec<&Open> = all.iter().filter(inside).collect();
+        let first = failed.iter().min_by_key(|open| open.turn)?;
+        Some((first.within?.0, failed.iter().map(|open| open.owner).collect()))
+    })
 }
 
 /// Ends the events that are chosen, each with its error.
@@ -421,6 +439,7 @@ impl Open {
     /// A turn has ended, in which so many rows were sent or changed.
     pub(super) fn turn_ends(&mut self, rows: Option<u64>) {
         let Some(since) = self.turn.take() else { return };
+        self.within = None;
         let milliseconds = since.elapsed().as_secs_f64() * 1000.0;
         self.execution = Some(self.execution.unwrap_or(0.0) + milliseconds);
         if let Some(rows) = rows {

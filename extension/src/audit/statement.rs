@@ -22,7 +22,7 @@ use super::settings::{self, Level};
 use super::top::{self, Owner, Top};
 use crate::catalog::Session;
 use crate::guard::frames;
-use crate::pg::nodes;
+use crate::pg::{leaf, nodes};
 
 /// The last error of a statement of the client.
 struct Noted {
@@ -147,9 +147,9 @@ impl Carried<'_> {
     }
 }
 
-/// A turn of a plan.
+/// A turn of a plan, and the statement that it is a part of, if any.
 pub(crate) struct Turn {
-    before: Option<Top>,
+    within: Option<Top>,
 }
 
 /// A plan is about to run, for the client or for FETCH.
@@ -165,11 +165,18 @@ pub(crate) unsafe fn run_begins(query_desc: *mut QueryDesc) -> Turn {
         // A cursor that a function opened.
         fetches(query_desc);
     }
-    let begins = |open: &mut Open| open.turn = Some(Instant::now());
-    let own = open::change(Owner::Plan(query_desc), begins).is_some();
-    Turn {
-        before: (own && !outermost).then(|| top::set(Top::plan(query_desc))),
+    let within = (!outermost).then(top::get);
+    let own = open::change(Owner::Plan(query_desc), |open| {
+        open.turn = Some(Instant::now());
+        open.within = within.map(|top| (top, leaf::GetCurrentTransactionNestLevel()));
+    });
+    if own.is_none() {
+        return Turn { within: None };
     }
+    if !outermost {
+        top::set(Top::plan(query_desc));
+    }
+    Turn { within }
 }
 
 /// FETCH answers for the rows of a plan that no statement of the client answers for.
@@ -188,7 +195,7 @@ pub(crate) unsafe fn run_ends(turn: &Turn, query_desc: *mut QueryDesc, whole: bo
     let owner = Owner::Plan(query_desc);
     let (rows, stored) = rows_of_turn(query_desc);
     // What is stored for FETCH goes to the client with it.
-    let again = stored && turn.before.is_none();
+    let again = stored && turn.within.is_none();
     let add = |open: &mut Open| {
         if again {
             open.rows = None;
@@ -197,7 +204,7 @@ pub(crate) unsafe fn run_ends(turn: &Turn, query_desc: *mut QueryDesc, whole: bo
     };
     // Only a plan that changes something does more when it is finished.
     let done = whole
-        && turn.before.is_none()
+        && turn.within.is_none()
         && (*query_desc).operation == pg_sys::CmdType::CMD_SELECT
         && !(*(*query_desc).plannedstmt).hasModifyingCTE;
     if done {
@@ -205,8 +212,8 @@ pub(crate) unsafe fn run_ends(turn: &Turn, query_desc: *mut QueryDesc, whole: bo
     } else {
         open::change(owner, add);
     }
-    if let Some(before) = turn.before {
-        top::set(before);
+    if let Some(within) = turn.within {
+        top::set(within);
     }
 }
 
@@ -390,6 +397,19 @@ fn ends_with(error: Error) {
     open::end(ends, |_| Some(error.clone()));
 }
 
+/// A function has caught an error of what it fetched from cursors of the client, which have failed with it.
+fn fetches_failed(nest_level: i32) {
+    let Some((within, failed)) = open::failed_turns(nest_level) else {
+        return;
+    };
+    let error = NOTED.with_borrow(|noted| noted.as_ref().map(|noted| noted.error.clone()));
+    open::end(
+        |open| open.ended.is_none() && failed.contains(&open.owner),
+        |_| error.clone(),
+    );
+    top::set(within);
+}
+
 fn forget_noted() {
     NOTED.with_borrow_mut(|noted| {
         if noted.is_some() {
@@ -451,6 +471,7 @@ unsafe extern "C-unwind" fn at_subtransaction(
     let level = pg_sys::GetCurrentTransactionNestLevel();
     if !frames::is_outermost() {
         // Somebody has caught the error, if there was one.
+        fetches_failed(level);
         return preparations_failed(level);
     }
     if let Some(error) = noted() {

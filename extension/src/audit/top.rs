@@ -29,7 +29,6 @@ pub(super) enum Owner {
 pub(super) struct Top {
     /// What is being run.
     pub(super) owner: Owner,
-    stmt: *mut PlannedStmt,
     source: *const c_char,
     location: i32,
     length: i32,
@@ -37,18 +36,20 @@ pub(super) struct Top {
     command: CmdType::Type,
     /// The same for those without a plan.
     utility: *mut Node,
+    /// PostgreSQL's id of the statement, or 0.
+    query_id: i64,
     /// The client's message that it was seen in.
     message: i64,
 }
 
 const NOTHING: Top = Top {
     owner: Owner::Pending,
-    stmt: std::ptr::null_mut(),
     source: std::ptr::null(),
     location: 0,
     length: 0,
     command: CmdType::CMD_UNKNOWN,
     utility: std::ptr::null_mut(),
+    query_id: 0,
     message: 0,
 };
 
@@ -98,6 +99,7 @@ unsafe fn placed(stmt: *mut PlannedStmt) -> *mut PlannedStmt {
     all().find(|other| own && (**other).stmt_location >= 0).unwrap_or(stmt)
 }
 
+#[allow(clippy::unnecessary_cast, reason = "unsigned before 18")]
 impl Top {
     /// A statement that is analysed or planned.
     ///
@@ -108,6 +110,7 @@ impl Top {
             source,
             command: (*query).commandType,
             utility: (*query).utilityStmt,
+            query_id: (*query).queryId as i64,
             ..Top::unknown((*query).stmt_location, (*query).stmt_len)
         }
     }
@@ -129,12 +132,12 @@ impl Top {
     pub(super) unsafe fn utility(stmt: *mut PlannedStmt, source: *const c_char) -> Top {
         Top {
             owner: Owner::Utility,
-            stmt,
             source,
             location: (*stmt).stmt_location,
             length: (*stmt).stmt_len,
             command: (*stmt).commandType,
             utility: (*stmt).utilityStmt,
+            query_id: (*stmt).queryId as i64,
             message: leaf::GetCurrentStatementStartTimestamp(),
         }
     }
@@ -148,12 +151,12 @@ impl Top {
         let placed = placed(stmt);
         Top {
             owner: Owner::Plan(query_desc),
-            stmt,
             source: (*query_desc).sourceText,
             location: (*placed).stmt_location,
             length: (*placed).stmt_len,
             command: (*stmt).commandType,
             utility: (*stmt).utilityStmt,
+            query_id: (*stmt).queryId as i64,
             message: leaf::GetCurrentStatementStartTimestamp(),
         }
     }
@@ -174,12 +177,7 @@ impl Top {
     /// The statement is running.
     pub(super) unsafe fn describe(&self, plan: u64, masked: bool) -> Numbered {
         let text = self.text();
-        #[allow(clippy::unnecessary_cast, reason = "unsigned before 18")]
-        let query_id = if self.stmt.is_null() {
-            0
-        } else {
-            (*self.stmt).queryId as i64
-        };
+        let query_id = self.query_id;
         let redacted = masked && settings::REDACT.get();
         KNOWN.with_borrow_mut(|known| {
             if let Some(found) = known
