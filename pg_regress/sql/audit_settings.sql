@@ -89,7 +89,10 @@ SET ROLE regress_auditing_alice;
 EXECUTE one(1, NULL);
 SELECT id FROM people WHERE ssn = '111-11' OR id = 77;  -- 'a comment'
 SELECT id FROM people WHERE org = 'acme';
+PREPARE found AS SELECT id FROM people WHERE ssn = $1 OR org = $2;
+EXECUTE found('111-11', NULL);
 RESET ROLE;
+DEALLOCATE found;
 RESET betweenrows.audit_parameters;
 RESET betweenrows.audit_redact;
 DEALLOCATE one;

@@ -351,6 +351,15 @@ pub(super) fn complete(owner: Owner, how: impl FnOnce(&mut Open)) {
     });
 }
 
+/// A subtransaction of this level has become a part of the one around it, and with it its cursors.
+pub(super) fn released(nest_level: i32) {
+    OPEN.with_borrow_mut(|all| {
+        for open in all {
+            open.nest_level = open.nest_level.min(nest_level - 1);
+        }
+    });
+}
+
 /// The statement around the turns that have failed at this level of subtransactions and deeper, and their owners.
 pub(super) fn failed_turns(nest_level: i32) -> Option<(Top, Vec<Owner>)> {
     OPEN.with_borrow(|all| {

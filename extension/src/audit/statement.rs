@@ -465,10 +465,17 @@ unsafe extern "C-unwind" fn at_subtransaction(
     _parent: pg_sys::SubTransactionId,
     _arg: *mut std::ffi::c_void,
 ) {
-    if event != pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB || !cares_about_ends() {
+    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
+    if !cares_about_ends() {
         return;
     }
-    let level = pg_sys::GetCurrentTransactionNestLevel();
+    let level = leaf::GetCurrentTransactionNestLevel();
+    if event == SUBXACT_EVENT_COMMIT_SUB {
+        open::released(level);
+    }
+    if event != SUBXACT_EVENT_ABORT_SUB {
+        return;
+    }
     if !frames::is_outermost() {
         // Somebody has caught the error, if there was one.
         fetches_failed(level);

@@ -195,7 +195,11 @@ impl Row {
             row_count: None,
             planning_ms: start.planning,
             execution_ms: None,
-            parameters: start.parameters,
+            parameters: if about.redacted {
+                start.parameters.map(hidden)
+            } else {
+                start.parameters
+            },
             about,
         }
     }
@@ -211,6 +215,7 @@ impl Row {
         about.original_query.clone_from(&statement.query);
         about.redacted = true;
         about.rewritten_query = about.rewritten_query.take().map(|text| text::redact(&text));
+        self.parameters = self.parameters.take().map(hidden);
     }
 
     /// Adds that a policy refused it, or a part of it. How it ends is not known yet.
@@ -249,6 +254,15 @@ impl Row {
             columns.remove("redacted");
         }
         value
+    }
+}
+
+/// The values of parameters without the values.
+fn hidden(parameters: Value) -> Value {
+    match parameters {
+        Value::Array(values) => values.into_iter().map(hidden).collect(),
+        Value::String(_) => "?".into(),
+        other => other,
     }
 }
 
