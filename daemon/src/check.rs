@@ -13,12 +13,15 @@ use policy::model::{Check, Definition, Target};
 use policy::pattern::Pattern;
 use policy::placeholder::Fault;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::document::File;
 use crate::expression;
+use crate::store::{roles, users};
 
 /// Something wrong in a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = DocumentProblem)]
 pub struct Problem {
     /// Where, such as `policies[2].definition.filter_expression`; empty for the document as a whole.
     pub path: String,
@@ -120,6 +123,48 @@ pub fn warnings(file: &File, catalog: &Allowlist) -> Vec<Problem> {
         for (number, target) in policy.targets.iter().enumerate() {
             let path = format!("policies[{index}].targets[{number}]");
             found.extend(without_effect(&path, target, catalog));
+        }
+    }
+    found
+}
+
+/// What other programs take and the daemon's store does not, for those who bring the document in there.
+pub fn refused_by_the_store(file: &File) -> Vec<Problem> {
+    let document = &file.document;
+    let mut found = Vec::new();
+    let mut report = |path: String, problem: &str| {
+        found.push(Problem {
+            path,
+            message: format!("{problem}; betweenrowsd refuses it"),
+            offset: None,
+        });
+    };
+    for (index, role) in document.roles.iter().flatten().enumerate() {
+        if let Err(error) = roles::check_name(&role.name) {
+            report(format!("roles[{index}]"), &error.to_string());
+        }
+    }
+    for (index, user) in document.users.iter().flatten().enumerate() {
+        if let Err(error) = users::check_username(&user.username) {
+            report(format!("users[{index}]"), &error.to_string());
+        }
+    }
+    match &document.access {
+        Switch::Off => report("access".to_owned(), "null requires no grants"),
+        Switch::On(granted) if granted.contains(&Assignee::Everyone) => {
+            report("access".to_owned(), "a grant is for everyone");
+        }
+        Switch::On(_) | Switch::Keep => {}
+    }
+    if let Switch::On(catalog) = &document.catalog {
+        let is_open = |tables: &Tables| {
+            tables
+                .as_ref()
+                .is_none_or(|tables| tables.values().any(Option::is_none))
+        };
+        for (schema, _) in catalog.schemas.iter().filter(|(_, tables)| is_open(tables)) {
+            let problem = format!("\"{schema}\" has no list of its tables, or of a table's columns");
+            report("catalog".to_owned(), &problem);
         }
     }
     found
@@ -310,6 +355,33 @@ policies:
     fn sections_that_are_absent_may_have_anything() {
         let found = problems(&parse(format!("version: 1{POLICY}").as_bytes()).unwrap());
         assert_eq!(found.len(), 1, "{found:#?}");
+    }
+
+    #[test]
+    fn what_only_other_programs_take_is_told() {
+        let told = |text: &str| {
+            let file = parse(format!("version: 1\n{text}").as_bytes()).unwrap();
+            refused_by_the_store(&file)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        for (text, path) in [
+            ("users: [{username: bob}, {username: ab}]", "users[1]: username: "),
+            ("roles: [{name: ' r'}]", "roles[0]: name: "),
+            ("access: null", "access: null"),
+            ("access: [{user: bob}, {}]", "access: a grant"),
+            ("catalog: {schemas: [{schema: s}]}", "catalog: \"s\""),
+            (
+                "catalog: {schemas: [{schema: s, tables: [{table: t}]}]}",
+                "catalog: \"s\"",
+            ),
+        ] {
+            let found = told(text);
+            assert!(found.len() == 1 && found[0].starts_with(path), "{text}: {found:?}");
+        }
+        let good = "users: [{username: bob}]\nroles: [{name: r}]\naccess: [{role: r}]\ncatalog: null";
+        assert_eq!(told(good), [""; 0]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::Shared;
 use super::auth::Admin;
 use super::extract::{Parameters, Text};
 use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
+use crate::check::Problem;
 use crate::document;
 use crate::error::Result;
 use crate::store::import::{self, Options};
@@ -47,6 +48,8 @@ pub struct Imported {
     dry_run: bool,
     /// One for each object; the action `none` means that it is as the document says.
     steps: Vec<Step>,
+    /// What has no effect: targets that match nothing of the data source's catalog.
+    warnings: Vec<Problem>,
 }
 
 /// Exports a policy document
@@ -87,11 +90,13 @@ pub async fn import(
         prune: options.prune,
     };
     let steps = import::run(&mut change, &file, how).await?;
+    let warnings = import::warnings(&mut change, &file, how).await?;
     if !options.dry_run {
         change.commit().await?;
     }
     Ok(Json(Imported {
         dry_run: options.dry_run,
         steps,
+        warnings,
     }))
 }

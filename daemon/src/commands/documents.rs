@@ -110,12 +110,9 @@ async fn bring_in(
     let (store, _) = open(config).await?;
     let mut change = store.change(Actor::command_line()).await?;
     let data_source = named(&mut change.tx, data_source).await?;
-    let steps = import::run(&mut change, file, Options { data_source, prune }).await?;
-    let selected = match data_source {
-        Some(id) => desired::selected(&mut change.tx, id).await?,
-        None => None,
-    };
-    for warning in selected.iter().flat_map(|catalog| check::warnings(file, catalog)) {
+    let options = Options { data_source, prune };
+    let steps = import::run(&mut change, file, options).await?;
+    for warning in import::warnings(&mut change, file, options).await? {
         complain("warning: ", warning);
     }
     if !dry_run {
@@ -150,10 +147,10 @@ pub async fn export(config: &Config, export: Export) -> Outcome {
 pub fn check(check: &Check) -> Outcome {
     let (problems, warnings) = match document::read(&read(&check.file)?) {
         Ok(file) => {
-            let warnings = match &file.document.catalog {
-                Switch::On(catalog) => check::warnings(&file, catalog),
-                Switch::Off | Switch::Keep => Vec::new(),
-            };
+            let mut warnings = check::refused_by_the_store(&file);
+            if let Switch::On(catalog) = &file.document.catalog {
+                warnings.extend(check::warnings(&file, catalog));
+            }
             (check::problems(&file), warnings)
         }
         Err(issues) => (issues.into_iter().map(Problem::from).collect(), Vec::new()),

@@ -25,14 +25,20 @@ use crate::secrets::seal::Sealer;
 use crate::store::{self, Actor, Store, sealing};
 use crate::sync::target;
 
+/// Where help has what all commands take.
+const SETTINGS: &str = "Settings";
+/// What help has no flags for.
+const SECRETS: &str = "Secrets are taken from variables or the configuration file: BR_ADMIN_USER, BR_ADMIN_PASSWORD (first \
+                       start), BR_ENCRYPTION_KEY, BR_OLD_ENCRYPTION_KEY, BR_ADMIN_JWT_SECRET.";
+
 /// The control daemon of betweenrows: who may see which rows and columns of which PostgreSQL databases.
 #[derive(Parser)]
-#[command(name = "betweenrowsd", version, about)]
+#[command(name = "betweenrowsd", version, about, after_help = SECRETS)]
 struct Line {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     given: Given,
     /// Configuration file (TOML); keys are the names of the flags, with "_"
-    #[arg(long, global = true, env = "BR_CONFIG_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "BR_CONFIG_FILE", value_name = "FILE", help_heading = SETTINGS)]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::assignments::{self, To};
 use super::sync_states::Step;
-use super::{Change, Window, attributes, data_sources, decision_functions, policies, roles, users};
-use crate::check;
+use super::{Change, Window, attributes, data_sources, decision_functions, desired, policies, roles, users};
+use crate::check::{self, Problem};
 use crate::document::{Elsewhere, File};
 use crate::error::{Error, Result};
 
@@ -79,6 +79,15 @@ pub async fn run(change: &mut Change<'_>, file: &File, options: Options) -> Resu
         import.prune(document).await?;
     }
     Ok(import.steps)
+}
+
+/// What of a file has no effect in the data source that it is for, once it was brought in.
+pub async fn warnings(change: &mut Change<'_>, file: &File, options: Options) -> Result<Vec<Problem>> {
+    let Some(id) = options.data_source else {
+        return Ok(Vec::new());
+    };
+    let selected = desired::selected(&mut change.tx, id).await?;
+    Ok(selected.map_or_else(Vec::new, |catalog| check::warnings(file, &catalog)))
 }
 
 /// Says which object an error is about.

@@ -210,6 +210,10 @@ async fn another_key_is_turned_away_until_the_store_is_sealed_with_it() {
         assert!(text.contains("sealed with another key"), "{text}");
     }
     assert!(run(&second, "", &["doctor"]).1.contains("BR_ENCRYPTION_KEY"));
+    // A store of a version before this check is judged by what is in it.
+    execute(&setup.database, "delete from settings where key = 'key_check'").await;
+    assert_eq!(run(&second, "", &["status"]).0, Some(2));
+    assert_eq!(run(&first, "", &["status"]).0, Some(0));
     let users = "select username from users where login_verifier is not null";
     assert_eq!(query_as(&setup.database, "postgres", users).await.unwrap(), ["carol"]);
 

@@ -170,6 +170,15 @@ async fn who_may_use_a_data_source_and_what_exists_there_is_part_of_its_document
     let fewer = "version: 1\ncatalog: {schemas: [{schema: public, tables: [{table: customers, columns: [id]}]}]}\n";
     let done = import(&api, &query, fewer).await.expect(200);
     assert_eq!(actions(&done), ["alter catalog"], "without prune too: it is one list");
+    let hidden = "version: 1\npolicies: [{name: p, policy_type: column_deny, targets: [{schemas: [public], tables: [customers], \
+                  columns: [id, ssn]}]}]\n";
+    let planned = import(&api, &format!("{query}&dry_run=true"), hidden).await.expect(200);
+    let path = "policies[0].targets[0].columns[1]";
+    assert_eq!(planned["warnings"].as_array().map(Vec::len), Some(1), "{planned}");
+    assert_eq!(
+        planned["warnings"][0]["path"], path,
+        "what is not selected is hidden anyway"
+    );
     let done = import(&api, &query, "version: 1\ncatalog: null\n").await.expect(200);
     assert_eq!(actions(&done), ["alter catalog"]);
     assert_eq!(

@@ -1,10 +1,11 @@
 //! The store itself.
 
+use betweenrowsd::error::Error;
 use betweenrowsd::store::{self, MIGRATOR};
 use serde_json::Value;
 use sqlx::{Column, Executor, SqlSafeStr};
 
-use crate::harness::{query_as, unique, url};
+use crate::harness::{query_as, superuser, unique, url};
 
 #[tokio::test]
 async fn the_database_is_created_and_migrations_go_both_ways() {
@@ -67,4 +68,18 @@ async fn the_queries_fit_the_schema() {
         checked += 1;
     }
     assert!(checked > 90, "{checked}");
+}
+
+/// Trouble that passes is told apart from our own defects.
+#[tokio::test]
+async fn a_store_that_cannot_serve_now_is_unavailable() {
+    let mut conn = superuser("postgres").await;
+    for code in ["53100", "53300", "57P01", "25006"] {
+        let raise = format!("do $$ begin raise exception using errcode = '{code}', message = 'trouble'; end $$");
+        let error = sqlx::raw_sql(sqlx::AssertSqlSafe(raise))
+            .execute(&mut conn)
+            .await
+            .unwrap_err();
+        assert!(matches!(Error::from(error), Error::Unavailable(_)), "{code}");
+    }
 }
