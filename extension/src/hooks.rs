@@ -209,7 +209,7 @@ unsafe extern "C-unwind" fn executor_run(
         None => standard::standard_ExecutorRun(query_desc, direction, count, execute_once),
     }
     frames::leave(frame);
-    if audit::statement::any() {
+    if audit::statement::is_running(query_desc) || turn.is_inner() {
         run_ended(&turn, query_desc, count == 0);
     }
 }
@@ -231,7 +231,7 @@ unsafe extern "C-unwind" fn executor_run(
         None => standard::standard_ExecutorRun(query_desc, direction, count),
     }
     frames::leave(frame);
-    if audit::statement::any() {
+    if audit::statement::is_running(query_desc) || turn.is_inner() {
         run_ended(&turn, query_desc, count == 0);
     }
 }
@@ -267,7 +267,7 @@ unsafe extern "C-unwind" fn executor_end(query_desc: *mut pg_sys::QueryDesc) {
         Some(next) => next(query_desc),
         None => standard::standard_ExecutorEnd(query_desc),
     }
-    if audit::statement::any() {
+    if audit::statement::is_running(query_desc) {
         plan_ended(query_desc);
     }
 }

@@ -3,32 +3,28 @@
 //! Invariant: a plan's description says exactly what the rewriting did, since the rewriting itself reports it, and it stays
 //! true for as long as the plan runs, since the guard runs no plan that was made under other policies.
 //!
-//! The plan carries it in the `ctename` of one of its relations: a text that copies of a plan keep, that nothing reads for a
-//! relation, and that lives exactly as long as the plan.
-
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use pgrx::PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
-use pgrx::pg_sys::{self, CmdType, Oid, PlannedStmt, Query, RTEKind, RangeTblEntry};
+use pgrx::pg_sys::{self, CmdType, Oid, PlannedStmt, Query};
 use pgrx::prelude::*;
 use policy::decide::Effect;
 use policy::model::{Check, Definition};
 use serde_json::Value;
 
+use super::carried::{self, Carried, Told};
 use super::event::{Applied, Description, PlanDescription, Touched};
 use super::overrides::Wanted;
+use super::recurring::{self, Recognised};
 use super::settings::{self, Level};
 use super::used::{InViews, Used, column_name};
 use super::{display, literals, who};
 use crate::catalog::Session;
 use crate::catalog::governance::Governance;
-use crate::pg::{self, leaf, list, nodes};
-
-const MARK: &str = "betweenrows audit ";
+use crate::pg::{self, leaf, nodes};
 
 /// What was collected of one statement.
 #[derive(Default)]
@@ -45,6 +41,8 @@ struct Rewriting {
     /// What is used of relations, where there are views.
     views: InViews,
     collected: Collected,
+    /// What is known of it from another time.
+    recognised: Recognised,
 }
 
 /// A statement that is being planned.
@@ -167,17 +165,38 @@ pub(super) fn direct(
 
 /// The rewriting of a statement begins.
 ///
-/// # Safety
-/// `query` is not rewritten yet.
-pub(crate) unsafe fn begin(session: &Session, query: *mut Query) {
+pub(crate) fn begin(session: &Session) {
     // Should it fail, it is too late to look up what the session is.
     who::session();
     REWRITING.set(Some(Rewriting {
         session: session.clone(),
         nest_level: leaf::GetCurrentTransactionNestLevel(),
-        views: InViews::of(query),
+        views: InViews::default(),
         collected: Collected::default(),
+        recognised: Recognised::Unknown,
     }));
+}
+
+/// It is known how the statement will be rewritten; `unlike_others` says that what was told of another one cannot hold for it.
+///
+/// # Safety
+/// `query` is not rewritten yet.
+pub(crate) unsafe fn look(session: &Session, query: *mut Query, unlike_others: bool) {
+    let recognised = if unlike_others {
+        Recognised::Unknown
+    } else {
+        recurring::recognise(session, query)
+    };
+    let views = match &recognised {
+        Recognised::Told(_) => InViews::default(),
+        _ => InViews::of(query),
+    };
+    REWRITING.with_borrow_mut(|rewriting| {
+        if let Some(rewriting) = rewriting {
+            rewriting.recognised = recognised;
+            rewriting.views = views;
+        }
+    });
 }
 
 /// Whether a governed statement is being rewritten or planned.
@@ -195,7 +214,7 @@ pub(super) struct Failed {
 impl Failed {
     /// What it was about.
     pub(super) fn carried(&self) -> Option<Carried<'_>> {
-        parse(self.text.as_bytes())
+        Carried::parse(self.text.as_bytes())
     }
 }
 
@@ -215,11 +234,22 @@ pub(super) fn failed(nest_level: i32) -> Vec<Failed> {
     failed.reverse();
     let rewriting = REWRITING
         .with_borrow_mut(|rewriting| rewriting.take_if(|rewriting| rewriting.nest_level >= nest_level))
-        .filter(|rewriting| !rewriting.collected.relations.is_empty());
-    if let Some(Rewriting { session, collected, .. }) = rewriting
-        && let Some((_, text)) = collected.finish(&session, || None)
+        .filter(Rewriting::is_concerned);
+    if let Some(Rewriting {
+        session,
+        collected,
+        recognised,
+        ..
+    }) = rewriting
     {
-        failed.push(Failed { text, parameters: None });
+        let told = match recognised {
+            Recognised::Told(told) => Some(told),
+            _ => collected.tell(&session, || None).map(|(told, _)| told),
+        };
+        failed.extend(told.map(|told| Failed {
+            text: told.text(),
+            parameters: None,
+        }));
     }
     failed
 }
@@ -236,7 +266,13 @@ pub(crate) unsafe fn relation(
     waived: bool,
 ) {
     let mut taken = REWRITING.take();
-    if let Some(Rewriting { collected, views, .. }) = &mut taken {
+    if let Some(Rewriting {
+        collected,
+        views,
+        recognised: Recognised::Candidate(_) | Recognised::Unknown,
+        ..
+    }) = &mut taken
+    {
         let rte = nodes::rte(query, index);
         let target = index == (*query).resultRelation as usize;
         let used = Used::of(query, rte, governance, views);
@@ -279,15 +315,13 @@ pub(crate) unsafe fn relation(
 /// # Safety
 /// `query` has been rewritten; `params` are the parameters that the plan is for.
 pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize, params: pg_sys::ParamListInfo) {
-    let Some(Rewriting { collected, .. }) = REWRITING.take() else {
+    let Some(rewriting) = REWRITING.take().filter(Rewriting::is_concerned) else {
         return;
     };
-    if collected.relations.is_empty() {
-        return;
-    }
-    let Some((level, text)) = collected.finish(session, || text_of(query)) else {
+    let Some(told) = rewriting.tell(session, query) else {
         return;
     };
+    let (level, text) = (told.wanted.level(), told.text());
     let parameters = if level != Level::Off && settings::PARAMETERS.get() {
         who::parameters(params)
     } else {
@@ -304,6 +338,25 @@ pub(crate) unsafe fn end(session: &Session, query: *mut Query, place: usize, par
     });
 }
 
+impl Rewriting {
+    /// Whether it has come to something governed.
+    fn is_concerned(&self) -> bool {
+        matches!(self.recognised, Recognised::Told(_)) || !self.collected.relations.is_empty()
+    }
+
+    /// What is told of the statement, which has been rewritten.
+    unsafe fn tell(self, session: &Session, query: *mut Query) -> Option<Told> {
+        if let Recognised::Told(told) = self.recognised {
+            return Some(told);
+        }
+        let (told, description) = self.collected.tell(session, || text_of(query))?;
+        if let Recognised::Candidate(candidate) = self.recognised {
+            candidate.keep(query, &told, description, || text_of(query));
+        }
+        Some(told)
+    }
+}
+
 /// The statement of this place on the stack has been planned: its plan gets the description.
 ///
 /// # Safety
@@ -318,56 +371,7 @@ pub(crate) unsafe fn planned(plan: *mut PlannedStmt, place: usize) {
     let Some(text) = text.filter(|text| !text.contains('\0')) else {
         return;
     };
-    if let Some(rte) = proven(plan).next() {
-        (*rte).ctename = nodes::pstr(&text);
-    }
-}
-
-unsafe fn proven(plan: *mut PlannedStmt) -> impl Iterator<Item = *mut RangeTblEntry> {
-    list::iter::<RangeTblEntry>((*plan).rtable)
-        .filter(|rte| (**rte).rtekind == RTEKind::RTE_RELATION && !(**rte).enrname.is_null())
-}
-
-/// The description that a plan carries.
-pub(super) struct Carried<'a> {
-    /// Its number.
-    pub(super) number: u64,
-    /// What is recorded.
-    pub(super) wanted: Wanted,
-    /// Whether the statement uses a masked column.
-    pub(super) masked: bool,
-    /// The description.
-    pub(super) json: &'a [u8],
-}
-
-/// The description of a plan; `None` when it is about nothing governed.
-///
-/// # Safety
-/// `plan` is valid for as long as the result is used.
-pub(super) unsafe fn carried<'a>(plan: *mut PlannedStmt) -> Option<Carried<'a>> {
-    for rte in proven(plan) {
-        if (*rte).ctename.is_null() {
-            continue;
-        }
-        let text = CStr::from_ptr((*rte).ctename).to_bytes();
-        if text.starts_with(MARK.as_bytes()) {
-            return parse(text);
-        }
-    }
-    None
-}
-
-/// The reverse of [`Collected::finish`].
-fn parse(text: &[u8]) -> Option<Carried<'_>> {
-    let rest = text.strip_prefix(MARK.as_bytes())?;
-    let space = rest.iter().position(|byte| *byte == b' ')?;
-    let number = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
-    Some(Carried {
-        number,
-        wanted: Wanted::decode(*rest.get(space + 1)?)?,
-        masked: *rest.get(space + 2)? == b'm',
-        json: rest.get(space + 4..)?,
-    })
+    carried::attach(plan, &text);
 }
 
 impl Collected {
@@ -418,19 +422,15 @@ impl Collected {
         overrides.wanted(user, &roles, &self.relations, self.policies.iter())
     }
 
-    /// What a plan carries, with a new number, and what is recorded of it now. `rewritten` gives the text of what runs.
-    fn finish(self, session: &Session, rewritten: impl FnOnce() -> Option<String>) -> Option<(Level, String)> {
-        let wanted = self.wanted(session);
-        let level = wanted.level();
-        let rewritten = (level != Level::Off && settings::REWRITTEN.get())
-            .then(rewritten)
-            .flatten();
-        let rewritten = rewritten.map(|text| literals::shorten(&text, self.masked));
-        let masked = if self.masked { 'm' } else { '-' };
+    /// What is told of the statement, and what that is made of. `rewritten` gives the text of what runs.
+    fn tell(self, session: &Session, rewritten: impl FnOnce() -> Option<String>) -> Option<(Told, Description)> {
+        let (wanted, masked) = (self.wanted(session), self.masked);
+        let rewritten = carried::wants_text(wanted).then(rewritten).flatten();
+        let rewritten = rewritten.map(|text| literals::shorten(&text, masked));
         let description = Description::Plan(self.describe(session, rewritten));
         let json = serde_json::to_string(&description).ok()?;
-        let wanted = wanted.encode();
-        Some((level, format!("{MARK}{} {wanted}{masked} {json}", next_number())))
+        let told = Told { wanted, masked, json };
+        Some((told, description))
     }
 
     fn describe(self, session: &Session, rewritten: Option<String>) -> PlanDescription {

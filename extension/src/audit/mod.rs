@@ -7,12 +7,14 @@
 //! Invariants, each kept by the file named: what governed statements do is in the spool before they do it (`statement.rs`);
 //! what is in the spool outlives any process (`spool/mod.rs`); each event gets into the table once (`worker/mover.rs`).
 
+mod carried;
 pub(crate) mod collect;
 mod display;
 pub(crate) mod event;
 mod literals;
 mod open;
 pub(crate) mod overrides;
+mod recurring;
 pub(crate) mod settings;
 pub(crate) mod shared;
 pub(crate) mod spool;

@@ -13,7 +13,8 @@ use pgrx::prelude::*;
 
 pub(crate) use super::open::{any, planned};
 
-use super::collect::{self, Carried};
+use super::carried::{Carried, carried};
+use super::collect;
 use super::event::{Description, PlanDescription};
 use super::literals;
 use super::open::{self, Error, Open, Plan};
@@ -124,7 +125,7 @@ unsafe fn owner_of(query_desc: *mut QueryDesc) -> Owner {
 }
 
 unsafe fn touch_plan(owner: Owner, query_desc: *mut QueryDesc) {
-    let Some(carried) = collect::carried((*query_desc).plannedstmt) else {
+    let Some(carried) = carried((*query_desc).plannedstmt) else {
         return;
     };
     if records() {
@@ -150,6 +151,18 @@ impl Carried<'_> {
 /// A turn of a plan, and the statement that it is a part of, if any.
 pub(crate) struct Turn {
     within: Option<Top>,
+}
+
+impl Turn {
+    /// Whether what was being run before has to be put back.
+    pub(crate) fn is_inner(&self) -> bool {
+        self.within.is_some()
+    }
+}
+
+/// Whether a plan is that of a statement that goes on and is to be recorded. Calls nothing of PostgreSQL's.
+pub(crate) fn is_running(query_desc: *mut QueryDesc) -> bool {
+    open::change(Owner::Plan(query_desc), |_| ()).is_some()
 }
 
 /// A plan is about to run, for the client or for FETCH.
@@ -332,7 +345,7 @@ pub(super) fn error_raised(sqlstate: &str, text: &str, by_policy: bool) {
     // SAFETY: the plan is being judged, and the guard has raised the error.
     unsafe {
         if !judged.is_null()
-            && let Some(carried) = collect::carried((*judged).plannedstmt)
+            && let Some(carried) = carried((*judged).plannedstmt)
         {
             never_ran(owner_of(judged), &carried, None);
         }

@@ -43,13 +43,7 @@ pub(crate) unsafe fn instantiate(session: &Session, compiled: &Compiled) -> *mut
 /// # Safety
 /// `tree` is a valid expression.
 pub(crate) unsafe fn has_sublinks(tree: *mut Node) -> bool {
-    walk::walk(tree, &mut |node, _| {
-        if nodes::is_a(node, NodeTag::T_SubLink) {
-            Walk::Stop
-        } else {
-            Walk::Into
-        }
-    })
+    !tree.is_null() && pg_sys::checkExprHasSubLink(tree)
 }
 
 /// Lets the rewriter expand views and add native row security in the subqueries, with the rights already set in them.

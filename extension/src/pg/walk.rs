@@ -1,6 +1,6 @@
 //! Closures over PostgreSQL's tree walkers and mutators, with the query level of each node.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 
 use pgrx::pg_sys::{self, Node, NodeTag, Query};
 use pgrx::prelude::*;
@@ -248,6 +248,47 @@ unsafe extern "C-unwind" fn find_passing(node: *mut Node, context: *mut c_void) 
     // SAFETY: the context is the test of the call that started this walk.
     let test = unsafe { *context.cast::<unsafe fn(*mut Node) -> bool>() };
     test(node) || unguarded::expression_tree_walker(node, find_passing, context)
+}
+
+/// What [`every_node`] shows nodes to.
+struct Showing<'a, C> {
+    context: &'a mut C,
+    visit: unsafe fn(&mut C, *mut Node) -> bool,
+}
+
+/// Shows `query` and every node below it, at all levels and with the entries of range tables, to `visit` until that returns
+/// false; returns whether it never did. In contrast to [`walk`], `visit` must neither raise an error nor panic.
+///
+/// # Safety
+/// `query` is a valid analysed query.
+pub(crate) unsafe fn every_node<C>(
+    query: *mut Query,
+    context: &mut C,
+    visit: unsafe fn(&mut C, *mut Node) -> bool,
+) -> bool {
+    let mut showing = Showing { context, visit };
+    let showing = (&raw mut showing).cast();
+    guarded(|| !show::<C>(query.cast(), showing))
+}
+
+unsafe extern "C-unwind" fn show<C>(node: *mut Node, showing: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: the one of the call that started this walk, which is not shared.
+    let Showing { context, visit } = unsafe { &mut *showing.cast::<Showing<C>>() };
+    if !visit(context, node) {
+        return true;
+    }
+    match (*node).type_ {
+        NodeTag::T_Query => {
+            let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE as c_int;
+            unguarded::query_tree_walker(node.cast(), show::<C>, showing, flags)
+        }
+        // The walk goes on to its contents by itself.
+        NodeTag::T_RangeTblEntry => false,
+        _ => unguarded::expression_tree_walker(node, show::<C>, showing),
+    }
 }
 
 /// Flags for [`walk_query`]: of the queries below, only those in sublinks.

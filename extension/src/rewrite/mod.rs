@@ -85,10 +85,11 @@ pub(crate) unsafe fn secure(query: *mut Query, query_string: *const c_char, para
         instantiate::mark_proven(query, session.proof());
         return Outcome::default();
     }
-    audit::collect::begin(&session, query);
+    audit::collect::begin(&session);
     let barrier = touches(query, |relid| !session.is_unrestricted(relid))
         && (crate::settings::BARRIER.get() == crate::settings::Barrier::Always
             || !safety::is_transparent(query, params));
+    audit::collect::look(&session, query, barrier || outcome.depends_on_statement);
     let rewriter = Rewriter::new(session, query, barrier);
     rewriter.query(query);
     (*query).hasRowSecurity = true;

@@ -217,6 +217,10 @@ impl Rewriter {
 /// The system columns and whole-row references to an entry, from its own and from deeper levels.
 unsafe fn extras(query: *mut Query, index: usize) -> BTreeMap<i16, Extra> {
     let mut found = BTreeMap::new();
+    // Most statements use none of any relation, which is quickly seen.
+    if walk::every_node(query, &mut (), is_no_extra) {
+        return found;
+    }
     walk::walk_query(query, 0, &mut |node, level| {
         if nodes::is_a(node, NodeTag::T_Var) {
             let var = node.cast::<pg_sys::Var>();
@@ -234,6 +238,10 @@ unsafe fn extras(query: *mut Query, index: usize) -> BTreeMap<i16, Extra> {
         Walk::Into
     });
     found
+}
+
+unsafe fn is_no_extra(_context: &mut (), node: *mut Node) -> bool {
+    !nodes::is_a(node, NodeTag::T_Var) || (*node.cast::<pg_sys::Var>()).varattno > 0
 }
 
 /// Points references to system columns and the whole row to the extra output columns.
