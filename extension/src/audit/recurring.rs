@@ -66,6 +66,7 @@ struct Kept {
 
 #[derive(Default)]
 struct Cache {
+    /// The number of changes that the rest holds for.
     changes: u64,
     /// By the hash of the statement; none for one that cannot be kept.
     kept: HashMap<u64, Option<Rc<Kept>>>,
@@ -108,13 +109,14 @@ pub(super) unsafe fn recognise(session: &Session, query: *mut Query) -> Recognis
     let Some(shape) = Shape::of(query, session.subject.digest ^ session.firing.digest) else {
         return Recognised::Unknown;
     };
-    let changes = known::changes();
+    let Some(changes) = known::settled() else {
+        return Recognised::Unknown;
+    };
+    if CACHE.with_borrow(|cache| cache.changes != changes || cache.kept.len() >= KEPT || cache.seen.len() >= SEEN) {
+        forget(changes);
+    }
     let (found, seen) = CACHE.with_borrow_mut(|cache| {
-        let current = cache.changes == changes;
-        let found = current.then(|| cache.kept.get(&shape.hash).cloned()).flatten();
-        if cache.seen.len() >= SEEN {
-            cache.seen.clear();
-        }
+        let found = cache.kept.get(&shape.hash).cloned();
         (found, !cache.seen.insert(shape.hash))
     });
     match found {
@@ -152,19 +154,11 @@ impl Candidate {
         print: impl FnOnce() -> Option<String>,
     ) {
         let kept = self.take_apart(query, told, description, print);
-        if self.changes != known::changes() {
+        if self.changes != known::changes() || CACHE.with_borrow(|cache| cache.changes) != self.changes {
             return;
         }
-        let context = context();
-        if CACHE.with_borrow(|cache| cache.changes != self.changes || cache.kept.len() >= KEPT) {
-            CACHE.with_borrow_mut(|cache| {
-                cache.kept.clear();
-                cache.changes = self.changes;
-            });
-            pg_sys::MemoryContextReset(context);
-        }
         let kept = kept.map(|mut kept| {
-            let old = pg_sys::MemoryContextSwitchTo(context);
+            let old = pg_sys::MemoryContextSwitchTo(context());
             kept.tree = nodes::copy(self.tree);
             pg_sys::MemoryContextSwitchTo(old);
             Rc::new(kept)
@@ -205,6 +199,19 @@ impl Candidate {
             parts: parts(&marked, if with_text { constants.len() } else { 0 })?,
         };
         (kept.json(&constants) == told.json).then_some(kept)
+    }
+}
+
+/// Forgets everything: what is kept from now on holds for this number of changes.
+unsafe fn forget(changes: u64) {
+    let context = CACHE.with_borrow_mut(|cache| {
+        cache.changes = changes;
+        cache.kept.clear();
+        cache.seen.clear();
+        cache.context
+    });
+    if let Some(context) = context {
+        pg_sys::MemoryContextReset(context);
     }
 }
 

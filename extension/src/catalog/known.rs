@@ -96,6 +96,11 @@ pub(crate) fn changes() -> u64 {
     KNOWN.with(|known| known.changes.get())
 }
 
+/// The same while it is known who asks: what was decided for the asker since holds for this number.
+pub(crate) fn settled() -> Option<u64> {
+    (asker() != Asker::Unknown).then(changes)
+}
+
 /// Notes who asks, unless something changed since `changes` was the number of changes; returns whether it did.
 pub(crate) fn learn(changes: u64, asker: Asker) -> bool {
     KNOWN.with(|known| {

@@ -12,17 +12,31 @@ use super::Kind;
 use crate::catalog::known;
 use crate::pg::nodes;
 
-/// What an expression is made of.
+/// What is ready.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    /// The subject's digest, which is that of the policies too.
-    pub(crate) digest: u64,
-    /// The relation whose row the expression is about.
-    pub(crate) relid: Oid,
-    /// The index of its policy in the catalog.
-    pub(crate) policy: usize,
-    /// What it is used for.
-    pub(crate) kind: Kind,
+pub(crate) enum Key {
+    /// A policy's expression.
+    Expression {
+        /// The subject's digest, which is that of the policies too.
+        digest: u64,
+        /// The relation whose row the expression is about.
+        relid: Oid,
+        /// The index of its policy in the catalog.
+        policy: usize,
+        /// What it is used for.
+        kind: Kind,
+    },
+    /// What the subject gets for the columns of a relation, as a list of targets.
+    Columns {
+        /// The subject's digest.
+        digest: u64,
+        /// That of what decision functions answered.
+        firing: u64,
+        /// The relation.
+        relid: Oid,
+        /// Whether being hidden by default does not count.
+        waived: bool,
+    },
 }
 
 #[derive(Default)]
@@ -46,10 +60,10 @@ pub(crate) fn find(key: &Key) -> Option<*mut Node> {
     Some(unsafe { nodes::copy(tree) })
 }
 
-/// Keeps a copy of an expression with Vars of varno 1, unless something changed since `changes` was the number of changes.
+/// Keeps a copy of an expression, or of a list of them, with Vars of varno 1, unless something changed since `changes` was the number of changes.
 ///
 /// # Safety
-/// `tree` is a valid expression without subqueries, which are rewritten anew for each statement.
+/// `tree` is valid and has no subqueries, which are rewritten anew for each statement.
 pub(crate) unsafe fn keep(changes: u64, key: Key, tree: *mut Node) {
     if changes != known::changes() {
         return;

@@ -39,6 +39,8 @@ pub(crate) struct Rewriter {
     guarded: Session,
     /// Whether filters have to be security barriers.
     barrier: bool,
+    /// The count of changes that all of this was decided at, 0 when it is not known.
+    changes: u64,
 }
 
 /// What [`secure`] found.
@@ -152,6 +154,7 @@ impl Rewriter {
             session: gate::for_query(&session, query),
             guarded: session,
             barrier,
+            changes: known::settled().unwrap_or(0),
         }
     }
 
@@ -410,7 +413,7 @@ impl Rewriter {
 
     /// A policy's expression for this subject.
     unsafe fn expression(&self, relid: Oid, policy: usize, kind: Kind, varno: i32) -> *mut Node {
-        let key = ready::Key {
+        let key = ready::Key::Expression {
             digest: self.session.subject.digest,
             relid,
             policy,

@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry, RowM
 
 use super::Rewriter;
 use crate::catalog::governance::Governance;
-use crate::expression::instantiate;
+use crate::expression::{instantiate, ready};
 use crate::pg::walk::{self, Walk};
 use crate::pg::{compat, list, nodes};
 use crate::visibility;
@@ -125,19 +125,16 @@ impl Rewriter {
         (*reference).rtindex = 1;
         (*subquery).jointree = pg_sys::makeFromExpr(list::of(reference), std::ptr::null_mut());
 
-        let mut targets = std::ptr::null_mut();
-        let mut resno = 0;
-        for column in &governance.columns {
-            resno += 1;
-            let expr = self.column(governance, column.facts.attno, 1, waived);
-            targets = list::push(targets, nodes::target(expr, resno, &column.facts.name));
-        }
+        let (mut targets, mut has_sublinks) = self.columns(governance, waived);
+        let mut resno = governance.columns.len();
         let extras = extras(query, index);
         let mut renumbered = BTreeMap::new();
         for (attno, extra) in &extras {
             resno += 1;
             let expr = if *attno == 0 {
-                self.whole_row(governance, extra.type_oid, 1, waived)
+                let row = self.whole_row(governance, extra.type_oid, 1, waived);
+                has_sublinks |= instantiate::has_sublinks(row);
+                row
             } else {
                 nodes::var(1, *attno, extra.type_oid, extra.typmod, extra.collation).cast()
             };
@@ -157,9 +154,7 @@ impl Rewriter {
             renumbered.insert(*attno, resno as i16);
         }
         (*subquery).targetList = targets;
-        (*subquery).hasSubLinks = list::iter::<pg_sys::TargetEntry>(targets)
-            .map(|target| (*target).expr.cast::<Node>())
-            .any(|expr| !nodes::is_a(expr, NodeTag::T_Var) && instantiate::has_sublinks(expr));
+        (*subquery).hasSubLinks = has_sublinks;
         renumber(query, index, &renumbered);
 
         for mark in list::iter::<RowMarkClause>((*query).rowMarks) {
@@ -173,6 +168,29 @@ impl Rewriter {
             }
         }
         subquery
+    }
+
+    /// What the subject gets for each column, with Vars of varno 1, and whether there are subqueries in it.
+    unsafe fn columns(&self, governance: &Governance, waived: bool) -> (*mut pg_sys::List, bool) {
+        let key = ready::Key::Columns {
+            digest: self.session.subject.digest,
+            firing: self.session.firing.digest,
+            relid: governance.relid,
+            waived,
+        };
+        if let Some(ready) = ready::find(&key) {
+            return (ready.cast(), false);
+        }
+        let mut targets = std::ptr::null_mut();
+        for (resno, column) in (1..).zip(&governance.columns) {
+            let expr = self.column(governance, column.facts.attno, 1, waived);
+            targets = list::push(targets, nodes::target(expr, resno, &column.facts.name));
+        }
+        let has_sublinks = instantiate::has_sublinks(targets.cast());
+        if !has_sublinks {
+            ready::keep(self.changes, key, targets.cast());
+        }
+        (targets, has_sublinks)
     }
 
     /// The whole row as a value of the relation's row type, masked, with NULL for hidden and dropped columns.
