@@ -64,7 +64,12 @@ pub fn is_change(method: &Method, path: &str) -> bool {
 
 /// Lets the answer to a change tell whether it is in force, after a moment's wait for that.
 pub async fn tell_state(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let changes = is_change(request.method(), request.uri().path());
+    // A dry run changes nothing, and has nothing to wait for.
+    let is_dry_run = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("dry_run=true"));
+    let changes = is_change(request.method(), request.uri().path()) && !is_dry_run;
     let mut response = next.run(request).await;
     if changes && response.status().is_success() {
         match state(&app).await {

@@ -7,11 +7,9 @@ mod data_source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::attribute::BUILT_IN_KEYS;
 use policy::document::{Assignee, Document, PolicySpec, RoleSpec, Switch, UserSpec};
 use policy::function::FunctionSpec;
 use policy::model::targets_to_json;
-use policy::placeholder;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -74,7 +72,6 @@ pub async fn run(change: &mut Change<'_>, file: &File, options: Options) -> Resu
     for other in &file.elsewhere {
         at("policy", &other.policy, import.elsewhere(other).await)?;
     }
-    import.refuse_unknown_attributes(document).await?;
     if options.prune {
         import.prune(document).await?;
     }
@@ -296,32 +293,6 @@ impl Import<'_, '_> {
 
     fn altered(&mut self, altered: bool, kind: &str, name: &str) {
         self.step(if altered { "alter" } else { "none" }, kind, name, "");
-    }
-
-    /// Databases would refuse such a policy, but only once it is there.
-    async fn refuse_unknown_attributes(&mut self, document: &Document) -> Result<()> {
-        let defined = attributes::definitions(&mut self.change.tx).await?;
-        let mut known: BTreeSet<&str> = defined.iter().map(|definition| definition.key.as_str()).collect();
-        known.extend(BUILT_IN_KEYS);
-        for policy in document.policies.iter().flatten() {
-            let mut problems = Vec::new();
-            for (field, text) in check::expressions(policy) {
-                let used = placeholder::scan(text)
-                    .map(|scan| scan.placeholders)
-                    .unwrap_or_default();
-                let unknown = used.iter().filter(|used| !known.contains(used.key.as_str()));
-                problems.extend(unknown.map(|used| {
-                    format!(
-                        "definition.{field}: there is no attribute \"{}\" at byte {}",
-                        used.key, used.offset
-                    )
-                }));
-            }
-            if !problems.is_empty() {
-                return at("policy", &policy.name, Err(Error::Invalid(problems)));
-            }
-        }
-        Ok(())
     }
 
     async fn policy(&mut self, policy: &PolicySpec) -> Result<()> {

@@ -1,8 +1,10 @@
 //! Policies. What they mean is for the `policy` crate and the database; here they are checked, kept and versioned.
 
 use chrono::{DateTime, Utc};
+use policy::attribute::BUILT_IN_KEYS;
 use policy::document::MAX_DESCRIPTION_BYTES;
 use policy::model;
+use policy::placeholder::Placeholder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -11,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::decision_functions::{self, FunctionSummary};
-use super::{Change, Window, assignments::Assignment, check_version};
+use super::{Change, Window, assignments::Assignment, attributes, check_version};
 use crate::error::{Error, Result, taken};
 use crate::expression;
 use crate::time;
@@ -149,20 +151,30 @@ impl Content {
         let definition = model::parse_definition(policy_type, self.definition.as_ref())?;
         self.targets = model::targets_to_json(&targets);
         self.definition = definition.to_json();
-        let mut problems = Vec::new();
-        for (key, text) in self.definition.iter().filter_map(Value::as_object).flatten() {
-            if let (true, Some(text)) = (key.ends_with("_expression"), text.as_str())
-                && let Err(fault) = expression::parse(text)
-            {
-                problems.push(format!("definition.{key}: {fault}"));
+        self.uses().map(drop)
+    }
+
+    /// The placeholders of its expressions, with their fields.
+    fn uses(&self) -> Result<Vec<(&str, Placeholder)>> {
+        let (mut uses, mut problems) = (Vec::new(), Vec::new());
+        for (field, text) in expressions(self.definition.as_ref()) {
+            match expression::parse(text) {
+                Ok(scan) => uses.extend(scan.placeholders.into_iter().map(|used| (field, used))),
+                Err(fault) => problems.push(format!("definition.{field}: {fault}")),
             }
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Invalid(problems))
+        match problems.is_empty() {
+            true => Ok(uses),
+            false => Err(Error::Invalid(problems)),
         }
     }
+}
+
+/// The expressions of a definition, with their fields.
+fn expressions(definition: Option<&Value>) -> impl Iterator<Item = (&str, &str)> {
+    let fields = definition.and_then(Value::as_object).into_iter().flatten();
+    let expressions = fields.filter(|(field, _)| field.ends_with("_expression"));
+    expressions.filter_map(|(field, text)| Some((field.as_str(), text.as_str()?)))
 }
 
 /// Policies whose name or description contains `search`, by name; with an id only that one.
@@ -217,6 +229,7 @@ pub async fn id_of(conn: &mut PgConnection, name: &str) -> Result<Option<Uuid>> 
 /// Creates a policy. It takes effect once it is assigned.
 pub async fn create(change: &mut Change<'_>, mut new: Content) -> Result<Policy> {
     new.normalise()?;
+    check_attributes(&mut change.tx, new.uses()?).await?;
     check_function(&mut change.tx, new.decision_function_id).await?;
     let id = sqlx::query_scalar!(
         "insert into policies (name, description, policy_type, targets, definition, is_enabled, decision_function_id, \
@@ -256,6 +269,12 @@ pub async fn update(
     if wanted == before.content() {
         return Ok(before);
     }
+    let mut uses = wanted.uses()?;
+    // One that it uses already may have been deleted by force: that keeps nobody from disabling it.
+    let old = before.content();
+    let old = old.uses().unwrap_or_default();
+    uses.retain(|(_, used)| old.iter().all(|(_, old)| old.key != used.key));
+    check_attributes(&mut change.tx, uses).await?;
     check_function(&mut change.tx, wanted.decision_function_id).await?;
     sqlx::query!(
         "update policies set name = $2, description = $3, policy_type = $4, targets = $5, definition = $6, \
@@ -295,6 +314,24 @@ pub async fn delete(change: &mut Change<'_>, id: Uuid) -> Result<()> {
     change
         .record("policy", id, "delete", Some(&before), None::<&Policy>)
         .await
+}
+
+/// Refuses attributes that nobody defined: databases would refuse the policy, but only once it is there.
+async fn check_attributes(conn: &mut PgConnection, mut uses: Vec<(&str, Placeholder)>) -> Result<()> {
+    uses.retain(|(_, used)| !BUILT_IN_KEYS.contains(&used.key.as_str()));
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let defined = attributes::definitions(conn).await?;
+    uses.retain(|(_, used)| defined.iter().all(|definition| definition.key != used.key));
+    let problems = uses.iter().map(|(field, used)| {
+        let Placeholder { key, offset, .. } = used;
+        format!("definition.{field}: there is no attribute \"{key}\" at byte {offset}")
+    });
+    match uses.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Invalid(problems.collect())),
+    }
 }
 
 async fn check_function(conn: &mut PgConnection, id: Option<Uuid>) -> Result<()> {

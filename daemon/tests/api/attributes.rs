@@ -103,11 +103,34 @@ async fn what_is_in_use_takes_force() {
     api.put(&user, json!({"attributes": {"tenant": "acme"}}))
         .await
         .expect(200);
-    api.filter("own", "org = {user.tenant}").await;
+    let policy = api.filter("own", "org = {user.tenant}").await;
     let changed = api.put(&path, json!({"allowed_values": ["globex"]})).await;
     assert!(changed.error(409).contains(&alice), "{}", changed.text);
     let error = api.delete(&path).await.error(409);
     assert!(error.contains("1 users") && error.contains("\"own\""), "{error}");
     api.delete(&format!("{path}?force=true")).await.expect(204);
     assert_eq!(api.get(&user).await.expect(200)["attributes"], json!({}));
+    // The policy that used it can still be disabled; no other one may use it.
+    let path = format!("/policies/{policy}");
+    let disabled = api.put(&path, json!({"version": 1, "is_enabled": false})).await;
+    assert_eq!(disabled.expect(200)["is_enabled"], false);
+    let other = |expression: &str| json!({"version": 2, "definition": {"filter_expression": expression}});
+    let refused = api.put(&path, other("org = {user.tenant} or name = {user.team}")).await;
+    assert_eq!(refused.error(422), "definition.filter_expression: there is no attribute \"team\" at byte 30");
+    let mended = api
+        .put(&path, other("org = {user.username} or id::text = {user.id}"))
+        .await;
+    mended.expect(200);
+    let back = api.put(
+        &path,
+        json!({"version": 3, "definition": {"filter_expression": "org = {user.tenant}"}}),
+    );
+    assert!(back.await.error(422).contains("\"tenant\""));
+    let rolled_back = api
+        .post(&format!("{path}/versions/1/rollback"), json!({"version": 3}))
+        .await;
+    assert!(rolled_back.error(422).contains("\"tenant\""));
+    let new = json!({"name": "new", "policy_type": "row_filter", "targets": [{"schemas": ["*"], "tables": ["*"]}],
+                     "definition": {"filter_expression": "true", "check_expression": "org = {user.tenant}"}});
+    assert!(api.post("/policies", new).await.error(422).contains("\"tenant\""));
 }

@@ -46,9 +46,9 @@ async fn a_document_goes_in_and_comes_out_the_same() {
     let source = api.data_source(&database().await).await;
     let query = format!("?datasource_id={source}");
     let document = DOCUMENT.replace("ALICE", &unique("alice"));
-    let plan = import(&api, &format!("{query}&dry_run=true"), &document)
-        .await
-        .expect(200);
+    let plan = import(&api, &format!("{query}&dry_run=true"), &document).await;
+    assert!(!plan.headers.contains_key("betweenrows-sync"), "it is no change");
+    let plan = plan.expect(200);
     assert_eq!(plan["dry_run"], true);
     assert_eq!(
         api.get("/policies").await.expect(200)["total"],
