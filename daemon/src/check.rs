@@ -284,7 +284,7 @@ impl Known<'_> {
 }
 
 /// The expressions of a policy, with the keys of its definition that they stand under.
-pub fn expressions(policy: &PolicySpec) -> Vec<(&'static str, &str)> {
+fn expressions(policy: &PolicySpec) -> Vec<(&'static str, &str)> {
     match &policy.definition {
         Definition::RowFilter {
             filter_expression,

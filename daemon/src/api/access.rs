@@ -71,9 +71,11 @@ pub struct EffectiveAccess {
 ///
 /// It is what is in force there now, policies that were made there by SQL included. Policies with a decision function are
 /// taken as if it fires. PostgreSQL's own privileges are a matter of their own.
-#[utoipa::path(get, path = "/users/{id}/effective-access", tag = "users", operation_id = "get_effective_access", security(("token" = [])),
+#[utoipa::path(get, path = "/users/{id}/effective-access", tag = "users",
+    operation_id = "get_effective_access", security(("token" = [])),
     params(("id" = Uuid, Path), AccessQuery),
-    responses((status = 200, description = "by schema and table", body = EffectiveAccess), Unreadable, Absent, Unusable, Guarded
+    responses((status = 200, description = "by schema and table", body = EffectiveAccess),
+        Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn effective(
     _: Admin,
@@ -171,8 +173,10 @@ pub struct Previewed {
 ///
 /// For each data source: which users would see more or less of which tables. A change that would be refused is refused
 /// here, too.
-#[utoipa::path(post, path = "/policies/preview", tag = "policies", operation_id = "preview_policy", security(("token" = [])), request_body = Preview,
-    responses((status = 200, description = "what it would do", body = Previewed), Unreadable, Absent, Conflicting, Unusable, Guarded
+#[utoipa::path(post, path = "/policies/preview", tag = "policies",
+    operation_id = "preview_policy", security(("token" = [])), request_body = Preview,
+    responses((status = 200, description = "what it would do", body = Previewed),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn preview(
     Admin(actor): Admin,

@@ -100,7 +100,8 @@ pub async fn login(
 }
 
 /// The account whose token it is
-#[utoipa::path(get, path = "/auth/me", tag = "auth", operation_id = "get_own_account", security(("token" = [])), responses(
+#[utoipa::path(get, path = "/auth/me", tag = "auth",
+    operation_id = "get_own_account", security(("token" = [])), responses(
     (status = 200, description = "the account", body = User),
     Guarded
 ))]

@@ -30,8 +30,10 @@ pub struct CreateAssignment {
 }
 
 /// Lists the assignments in a data source
-#[utoipa::path(get, path = "/datasources/{id}/policies", tag = "data sources", operation_id = "list_assignments", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "by priority", body = Vec<Assignment>), Absent, Guarded
+#[utoipa::path(get, path = "/datasources/{id}/policies", tag = "data sources",
+    operation_id = "list_assignments", security(("token" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "by priority", body = Vec<Assignment>), Absent, Guarded
 ))]
 pub async fn list(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<Assignment>>> {
     let mut conn = app.store.read().await?;
@@ -46,9 +48,11 @@ pub async fn list(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Re
 /// Assigns a policy in a data source
 ///
 /// The database is asked first: a policy that it refuses is 422 and is not assigned.
-#[utoipa::path(post, path = "/datasources/{id}/policies", tag = "data sources", operation_id = "create_assignment", security(("token" = [])),
+#[utoipa::path(post, path = "/datasources/{id}/policies", tag = "data sources",
+    operation_id = "create_assignment", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = CreateAssignment,
-    responses((status = 201, description = "the assignment", body = Assignment), Unreadable, Absent, Conflicting, Unusable, Guarded
+    responses((status = 201, description = "the assignment", body = Assignment),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -66,7 +70,8 @@ pub async fn create(
 }
 
 /// Ends an assignment
-#[utoipa::path(delete, path = "/datasources/{id}/policies/{assignment}", tag = "data sources", operation_id = "delete_assignment", security(("token" = [])),
+#[utoipa::path(delete, path = "/datasources/{id}/policies/{assignment}", tag = "data sources",
+    operation_id = "delete_assignment", security(("token" = [])),
     params(("id" = Uuid, Path), ("assignment" = Uuid, Path)),
     responses((status = 204, description = "it ended"), Absent, Guarded
 ))]

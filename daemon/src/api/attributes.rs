@@ -62,8 +62,10 @@ pub struct DeleteOptions {
 }
 
 /// Lists attribute definitions
-#[utoipa::path(get, path = "/attribute-definitions", tag = "attributes", operation_id = "list_attribute_definitions", security(("token" = [])), params(PageQuery),
-    responses((status = 200, description = "definitions, by key", body = Listing<AttributeDefinition>), Unreadable, Unusable, Guarded
+#[utoipa::path(get, path = "/attribute-definitions", tag = "attributes",
+    operation_id = "list_attribute_definitions", security(("token" = [])), params(PageQuery),
+    responses((status = 200, description = "definitions, by key", body = Listing<AttributeDefinition>),
+        Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -75,9 +77,11 @@ pub async fn list(
 }
 
 /// Defines an attribute
-#[utoipa::path(post, path = "/attribute-definitions", tag = "attributes", operation_id = "create_attribute_definition", security(("token" = [])),
+#[utoipa::path(post, path = "/attribute-definitions", tag = "attributes",
+    operation_id = "create_attribute_definition", security(("token" = [])),
     request_body = CreateAttribute,
-    responses((status = 201, description = "the definition", body = AttributeDefinition), Unreadable, Conflicting, Unusable, Guarded
+    responses((status = 201, description = "the definition", body = AttributeDefinition),
+        Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -103,7 +107,8 @@ pub async fn create(
 }
 
 /// Shows a definition
-#[utoipa::path(get, path = "/attribute-definitions/{id}", tag = "attributes", operation_id = "get_attribute_definition", security(("token" = [])),
+#[utoipa::path(get, path = "/attribute-definitions/{id}", tag = "attributes",
+    operation_id = "get_attribute_definition", security(("token" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, description = "the definition", body = AttributeDefinition), Absent, Guarded
 ))]
@@ -113,9 +118,11 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Changes a definition
-#[utoipa::path(put, path = "/attribute-definitions/{id}", tag = "attributes", operation_id = "update_attribute_definition", security(("token" = [])),
+#[utoipa::path(put, path = "/attribute-definitions/{id}", tag = "attributes",
+    operation_id = "update_attribute_definition", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = UpdateAttribute,
-    responses((status = 200, description = "the definition", body = AttributeDefinition), Unreadable, Absent, Conflicting, Unusable, Guarded
+    responses((status = 200, description = "the definition", body = AttributeDefinition),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -145,8 +152,10 @@ pub(super) fn set<T>(field: &mut T, value: Option<T>) {
 }
 
 /// Deletes a definition
-#[utoipa::path(delete, path = "/attribute-definitions/{id}", tag = "attributes", operation_id = "delete_attribute_definition", security(("token" = [])),
-    params(("id" = Uuid, Path), DeleteOptions), responses((status = 204, description = "it is gone"), Unreadable, Absent, Conflicting, Guarded
+#[utoipa::path(delete, path = "/attribute-definitions/{id}", tag = "attributes",
+    operation_id = "delete_attribute_definition", security(("token" = [])),
+    params(("id" = Uuid, Path), DeleteOptions),
+    responses((status = 204, description = "it is gone"), Unreadable, Absent, Conflicting, Guarded
 ))]
 pub async fn delete(
     Admin(actor): Admin,

@@ -53,7 +53,8 @@ fn fifty() -> i64 {
 }
 
 /// Lists changes made here
-#[utoipa::path(get, path = "/audit/admin", tag = "audit", operation_id = "search_admin_audit", security(("token" = [])), params(AuditQuery), responses(
+#[utoipa::path(get, path = "/audit/admin", tag = "audit",
+    operation_id = "search_admin_audit", security(("token" = [])), params(AuditQuery), responses(
     (status = 200, description = "newest first", body = Listing<AuditEntry>), Unreadable, Unusable, Guarded
 ))]
 pub async fn admin(
@@ -123,7 +124,8 @@ pub struct QueryAuditPage {
 /// Searches the statements that data sources have recorded
 ///
 /// Every data source is asked at the time of the search.
-#[utoipa::path(get, path = "/audit/queries", tag = "audit", operation_id = "search_query_audit", security(("token" = [])), params(QueryAuditQuery), responses(
+#[utoipa::path(get, path = "/audit/queries", tag = "audit",
+    operation_id = "search_query_audit", security(("token" = [])), params(QueryAuditQuery), responses(
     (status = 200, description = "newest first", body = QueryAuditPage), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn queries(

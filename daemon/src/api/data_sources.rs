@@ -81,7 +81,8 @@ pub struct TestResult {
 }
 
 /// Lists the kinds of data sources
-#[utoipa::path(get, path = "/datasource-types", tag = "data sources", operation_id = "list_data_source_types", security(("token" = [])), responses(
+#[utoipa::path(get, path = "/datasource-types", tag = "data sources",
+    operation_id = "list_data_source_types", security(("token" = [])), responses(
     (status = 200, description = "the kinds", body = Vec<DataSourceType>), Guarded
 ))]
 pub async fn types(_: Admin) -> Json<Vec<DataSourceType>> {
@@ -101,7 +102,8 @@ pub async fn types(_: Admin) -> Json<Vec<DataSourceType>> {
 }
 
 /// Lists data sources
-#[utoipa::path(get, path = "/datasources", tag = "data sources", operation_id = "list_data_sources", security(("token" = [])), params(PageQuery), responses(
+#[utoipa::path(get, path = "/datasources", tag = "data sources",
+    operation_id = "list_data_sources", security(("token" = [])), params(PageQuery), responses(
     (status = 200, description = "data sources, by name", body = Listing<DataSource>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
@@ -116,8 +118,11 @@ pub async fn list(
 /// Creates a data source
 ///
 /// Its sync begins at once; it installs the extension there where that is needed and possible.
-#[utoipa::path(post, path = "/datasources", tag = "data sources", operation_id = "create_data_source", security(("token" = [])),
-    request_body = CreateDataSource, responses((status = 201, description = "the data source", body = DataSource), Unreadable, Conflicting, Unusable, Guarded
+#[utoipa::path(post, path = "/datasources", tag = "data sources",
+    operation_id = "create_data_source", security(("token" = [])),
+    request_body = CreateDataSource,
+    responses((status = 201, description = "the data source", body = DataSource),
+        Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -152,8 +157,10 @@ pub async fn create(
 }
 
 /// Shows a data source
-#[utoipa::path(get, path = "/datasources/{id}", tag = "data sources", operation_id = "get_data_source", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "the data source", body = DataSource), Absent, Guarded
+#[utoipa::path(get, path = "/datasources/{id}", tag = "data sources",
+    operation_id = "get_data_source", security(("token" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "the data source", body = DataSource), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<DataSource>> {
     let mut conn = app.store.read().await?;
@@ -161,9 +168,11 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Changes a data source
-#[utoipa::path(put, path = "/datasources/{id}", tag = "data sources", operation_id = "update_data_source", security(("token" = [])),
+#[utoipa::path(put, path = "/datasources/{id}", tag = "data sources",
+    operation_id = "update_data_source", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = UpdateDataSource,
-    responses((status = 200, description = "the data source", body = DataSource), Unreadable, Absent, Conflicting, Unusable, Guarded
+    responses((status = 200, description = "the data source", body = DataSource),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -196,7 +205,8 @@ pub async fn update(
 /// Forgets a data source
 ///
 /// The policies that are in force there stay in force.
-#[utoipa::path(delete, path = "/datasources/{id}", tag = "data sources", operation_id = "delete_data_source", security(("token" = [])),
+#[utoipa::path(delete, path = "/datasources/{id}", tag = "data sources",
+    operation_id = "delete_data_source", security(("token" = [])),
     params(("id" = Uuid, Path)), responses((status = 204, description = "it is gone"), Absent, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
@@ -207,7 +217,8 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 }
 
 /// Tests the connection to a data source
-#[utoipa::path(post, path = "/datasources/{id}/test", tag = "data sources", operation_id = "test_data_source", security(("token" = [])),
+#[utoipa::path(post, path = "/datasources/{id}/test", tag = "data sources",
+    operation_id = "test_data_source", security(("token" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, description = "what was found; also when it is bad", body = TestResult), Absent, Guarded
 ))]

@@ -107,9 +107,11 @@ fn refuse_other_language(language: Option<&str>) -> Result<()> {
 }
 
 /// Lists decision functions
-#[utoipa::path(get, path = "/decision-functions", tag = "decision functions", operation_id = "list_decision_functions", security(("token" = [])),
+#[utoipa::path(get, path = "/decision-functions", tag = "decision functions",
+    operation_id = "list_decision_functions", security(("token" = [])),
     params(PageQuery),
-    responses((status = 200, description = "functions, by name", body = Listing<DecisionFunction>), Unreadable, Unusable, Guarded
+    responses((status = 200, description = "functions, by name", body = Listing<DecisionFunction>),
+        Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
     _: Admin,
@@ -123,9 +125,11 @@ pub async fn list(
 /// Creates a decision function
 ///
 /// Its source is compiled: errors are told with line and column.
-#[utoipa::path(post, path = "/decision-functions", tag = "decision functions", operation_id = "create_decision_function", security(("token" = [])),
+#[utoipa::path(post, path = "/decision-functions", tag = "decision functions",
+    operation_id = "create_decision_function", security(("token" = [])),
     request_body = CreateFunction,
-    responses((status = 201, description = "the function", body = DecisionFunction), Unreadable, Conflicting, Unusable, Guarded
+    responses((status = 201, description = "the function", body = DecisionFunction),
+        Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -150,7 +154,8 @@ pub async fn create(
 }
 
 /// Shows a decision function
-#[utoipa::path(get, path = "/decision-functions/{id}", tag = "decision functions", operation_id = "get_decision_function", security(("token" = [])),
+#[utoipa::path(get, path = "/decision-functions/{id}", tag = "decision functions",
+    operation_id = "get_decision_function", security(("token" = [])),
     params(("id" = Uuid, Path)),
     responses((status = 200, description = "the function", body = DecisionFunction), Absent, Guarded
 ))]
@@ -162,9 +167,11 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 /// Changes a decision function
 ///
 /// The databases where a policy of it is assigned are asked first: what one of them refuses is 422 and changes nothing.
-#[utoipa::path(put, path = "/decision-functions/{id}", tag = "decision functions", operation_id = "update_decision_function", security(("token" = [])),
+#[utoipa::path(put, path = "/decision-functions/{id}", tag = "decision functions",
+    operation_id = "update_decision_function", security(("token" = [])),
     params(("id" = Uuid, Path)), request_body = UpdateFunction,
-    responses((status = 200, description = "the function", body = DecisionFunction), Unreadable, Absent, Conflicting, Unusable, Guarded
+    responses((status = 200, description = "the function", body = DecisionFunction),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -192,7 +199,8 @@ pub async fn update(
 }
 
 /// Deletes a decision function that no policy refers to
-#[utoipa::path(delete, path = "/decision-functions/{id}", tag = "decision functions", operation_id = "delete_decision_function", security(("token" = [])),
+#[utoipa::path(delete, path = "/decision-functions/{id}", tag = "decision functions",
+    operation_id = "delete_decision_function", security(("token" = [])),
     params(("id" = Uuid, Path)), responses((status = 204, description = "it is gone"), Absent, Conflicting, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
@@ -205,9 +213,11 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 /// Tries source with a context and a config
 ///
 /// It runs as it would in a database: same engine, same limits. `Date` shows the time that the context tells.
-#[utoipa::path(post, path = "/decision-functions/test", tag = "decision functions", operation_id = "test_decision_function", security(("token" = [])),
+#[utoipa::path(post, path = "/decision-functions/test", tag = "decision functions",
+    operation_id = "test_decision_function", security(("token" = [])),
     request_body = TestFunction,
-    responses((status = 200, description = "how it went; also when it failed", body = Tested), Unreadable, Unusable, Guarded
+    responses((status = 200, description = "how it went; also when it failed", body = Tested),
+        Unreadable, Unusable, Guarded
 ))]
 pub async fn test(_: Admin, State(app): State<Shared>, Body(wanted): Body<TestFunction>) -> Result<Json<Tested>> {
     decision_functions::check_source(&wanted.decision_fn)?;

@@ -18,6 +18,7 @@ use super::Shared;
 use super::auth::Admin;
 use super::extract::{Body, Ids};
 use super::status::{Absent, Conflicting, Guarded, Unreadable, Unusable};
+use super::tag::{IfMatch, Tagged};
 use crate::discovery::Request;
 use crate::error::Result;
 use crate::store::catalog::{self, Catalog};
@@ -38,22 +39,30 @@ pub struct Started {
 /// Begins a discovery job
 ///
 /// A data source has one at a time, whichever daemon runs it.
-#[utoipa::path(post, path = "/datasources/{id}/discover", tag = "catalog", operation_id = "start_discovery_job", security(("token" = [])),
-    params(("id" = Uuid, Path)), request_body = Request,
-    responses((status = 202, description = "it was begun", body = Started), Unreadable, Absent, Conflicting, Unusable, Guarded
+#[utoipa::path(post, path = "/datasources/{id}/discover", tag = "catalog",
+    operation_id = "start_discovery_job", security(("token" = [])),
+    params(("id" = Uuid, Path), ("if-match" = Option<String>, Header, description = "the `ETag` of what was read")),
+    request_body = Request,
+    responses((status = 202, description = "it was begun", body = Started),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn start(
     Admin(actor): Admin,
     State(app): State<Shared>,
     Ids(id): Ids<Uuid>,
+    read: IfMatch,
     Body(request): Body<Request>,
 ) -> Result<(StatusCode, Json<Started>)> {
-    let job_id = app.discovery.start(app.store.clone(), actor, id, request).await?;
+    if let Request::SaveCatalog { .. } = request {
+        read.check("catalog", &catalog::find(&mut *app.store.read().await?, id).await?)?;
+    }
+    let job_id = app.discovery.start(app.store.clone(), actor, id, request, read).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { job_id })))
 }
 
 /// Shows a discovery job
-#[utoipa::path(get, path = "/datasources/{id}/discover/{job}", tag = "catalog", operation_id = "get_discovery_job", security(("token" = [])),
+#[utoipa::path(get, path = "/datasources/{id}/discover/{job}", tag = "catalog",
+    operation_id = "get_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path), ("job" = Uuid, Path)),
     responses((status = 200, description = "the job", body = Job), Absent, Guarded
 ))]
@@ -65,7 +74,8 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids((id, job)): Ids<(Uuid,
 /// Cancels a discovery job
 ///
 /// What it asked the database is cancelled there, too.
-#[utoipa::path(delete, path = "/datasources/{id}/discover/{job}", tag = "catalog", operation_id = "cancel_discovery_job", security(("token" = [])),
+#[utoipa::path(delete, path = "/datasources/{id}/discover/{job}", tag = "catalog",
+    operation_id = "cancel_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path), ("job" = Uuid, Path)),
     responses((status = 204, description = "it was cancelled"), Absent, Guarded
 ))]
@@ -80,9 +90,11 @@ pub async fn cancel(_: Admin, State(app): State<Shared>, Ids((id, job)): Ids<(Uu
 /// Server-sent events, each with one JSON object as its data: `{"type":"progress","phase":…,"detail":…}` from the job's
 /// beginning on, and at its end `{"type":"result","data":…}` and `{"type":"done"}`, `{"type":"error","message":…}` or
 /// `{"type":"cancelled"}`.
-#[utoipa::path(get, path = "/datasources/{id}/discover/{job}/events", tag = "catalog", operation_id = "follow_discovery_job", security(("token" = [])),
+#[utoipa::path(get, path = "/datasources/{id}/discover/{job}/events", tag = "catalog",
+    operation_id = "follow_discovery_job", security(("token" = [])),
     params(("id" = Uuid, Path), ("job" = Uuid, Path)),
-    responses((status = 200, description = "the events", body = String, content_type = "text/event-stream"), Absent, Guarded
+    responses((status = 200, description = "the events", body = String, content_type = "text/event-stream"),
+        Absent, Guarded
 ))]
 pub async fn events(
     _: Admin,
@@ -165,11 +177,14 @@ impl Follower {
 /// Shows the catalog
 ///
 /// In `catalog_mode` `selected` what is not selected here does not exist for users.
-#[utoipa::path(get, path = "/datasources/{id}/catalog", tag = "catalog", operation_id = "get_catalog", security(("token" = [])),
-    params(("id" = Uuid, Path)), responses((status = 200, description = "the catalog", body = Catalog), Absent, Guarded
+#[utoipa::path(get, path = "/datasources/{id}/catalog", tag = "catalog",
+    operation_id = "get_catalog", security(("token" = [])),
+    params(("id" = Uuid, Path)),
+    responses((status = 200, description = "the catalog", body = Catalog, headers(("etag" = String, description = "for `If-Match`"))),
+        Absent, Guarded
 ))]
-pub async fn catalog(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Catalog>> {
+pub async fn catalog(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Tagged<Catalog>> {
     let mut conn = app.store.read().await?;
     data_sources::find(&mut conn, id).await?;
-    Ok(Json(catalog::find(&mut conn, id).await?))
+    Ok(Tagged(catalog::find(&mut conn, id).await?))
 }

@@ -53,8 +53,10 @@ pub struct Imported {
 }
 
 /// Exports a policy document
-#[utoipa::path(get, path = "/policies/export", tag = "documents", operation_id = "export_policies", security(("token" = [])), params(ExportOptions),
-    responses((status = 200, description = "the document", body = Object, content_type = "application/yaml"), Unreadable, Absent, Guarded
+#[utoipa::path(get, path = "/policies/export", tag = "documents",
+    operation_id = "export_policies", security(("token" = [])), params(ExportOptions),
+    responses((status = 200, description = "the document", body = Object, content_type = "application/yaml"),
+        Unreadable, Absent, Guarded
 ))]
 pub async fn export(
     _: Admin,
@@ -70,9 +72,11 @@ pub async fn export(
 /// Imports a policy document in YAML or JSON
 ///
 /// All of it or nothing.
-#[utoipa::path(post, path = "/policies/import", tag = "documents", operation_id = "import_policies", security(("token" = [])), params(ImportOptions),
+#[utoipa::path(post, path = "/policies/import", tag = "documents",
+    operation_id = "import_policies", security(("token" = [])), params(ImportOptions),
     request_body(content((Object = "application/yaml"), (Object = "application/json"))),
-    responses((status = 200, description = "what was done, or would be", body = Imported), Unreadable, Absent, Conflicting, Unusable, Guarded
+    responses((status = 200, description = "what was done, or would be", body = Imported),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn import(
     Admin(actor): Admin,

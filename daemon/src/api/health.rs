@@ -41,7 +41,8 @@ fn healthy() -> Json<Health> {
 }
 
 /// Tells that the daemon runs
-#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, description = "it does", body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "operations",
+    responses((status = 200, description = "it does", body = Health)))]
 pub async fn health() -> Json<Health> {
     healthy()
 }
@@ -54,7 +55,8 @@ pub async fn health_v1() -> Json<Health> {
 }
 
 /// Tells that the daemon runs
-#[utoipa::path(get, path = "/live", tag = "operations", responses((status = 200, description = "it does", body = Health)))]
+#[utoipa::path(get, path = "/live", tag = "operations",
+    responses((status = 200, description = "it does", body = Health)))]
 pub async fn live() -> Json<Health> {
     healthy()
 }

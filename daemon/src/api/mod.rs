@@ -24,6 +24,7 @@ mod policies;
 mod roles;
 mod status;
 mod sync;
+pub mod tag;
 mod users;
 mod versions;
 
@@ -212,8 +213,9 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(origins.to_vec())
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
         .expose_headers([
+            header::ETAG,
             HeaderName::from_static(context::REQUEST_ID),
             HeaderName::from_static(sync::HEADER),
         ])

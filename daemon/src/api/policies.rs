@@ -82,7 +82,8 @@ pub struct Validity {
 }
 
 /// Lists policies
-#[utoipa::path(get, path = "/policies", tag = "policies", operation_id = "list_policies", security(("token" = [])), params(PageQuery), responses(
+#[utoipa::path(get, path = "/policies", tag = "policies",
+    operation_id = "list_policies", security(("token" = [])), params(PageQuery), responses(
     (status = 200, description = "policies, by name", body = Listing<Policy>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
@@ -97,8 +98,10 @@ pub async fn list(
 /// Creates a policy
 ///
 /// It takes effect once it is assigned in a data source. There the database checks its expression.
-#[utoipa::path(post, path = "/policies", tag = "policies", operation_id = "create_policy", security(("token" = [])), request_body = CreatePolicy,
-    responses((status = 201, description = "the policy", body = PolicyDetail), Unreadable, Absent, Conflicting, Unusable, Guarded
+#[utoipa::path(post, path = "/policies", tag = "policies",
+    operation_id = "create_policy", security(("token" = [])), request_body = CreatePolicy,
+    responses((status = 201, description = "the policy", body = PolicyDetail),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
     Admin(actor): Admin,
@@ -122,7 +125,8 @@ pub async fn create(
 }
 
 /// Shows a policy with its assignments
-#[utoipa::path(get, path = "/policies/{id}", tag = "policies", operation_id = "get_policy", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/policies/{id}", tag = "policies",
+    operation_id = "get_policy", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 200, description = "the policy", body = PolicyDetail), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<PolicyDetail>> {
@@ -143,8 +147,11 @@ async fn detail(conn: &mut PgConnection, id: Uuid) -> Result<PolicyDetail> {
 /// Changes a policy
 ///
 /// The databases where it is assigned are asked first: what one of them refuses is 422 and changes nothing.
-#[utoipa::path(put, path = "/policies/{id}", tag = "policies", operation_id = "update_policy", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = UpdatePolicy, responses((status = 200, description = "the policy", body = PolicyDetail), Unreadable, Absent, Conflicting, Unusable, Guarded
+#[utoipa::path(put, path = "/policies/{id}", tag = "policies",
+    operation_id = "update_policy", security(("token" = [])), params(("id" = Uuid, Path)),
+    request_body = UpdatePolicy,
+    responses((status = 200, description = "the policy", body = PolicyDetail),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -170,7 +177,8 @@ pub async fn update(
 }
 
 /// Deletes a policy with its assignments
-#[utoipa::path(delete, path = "/policies/{id}", tag = "policies", operation_id = "delete_policy", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/policies/{id}", tag = "policies",
+    operation_id = "delete_policy", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 204, description = "it is gone"), Absent, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
@@ -184,7 +192,8 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 ///
 /// Whether tables, columns and types are right is only known in a database, and told when a policy is assigned there.
 #[utoipa::path(post, path = "/policies/validate-expression", tag = "policies", security(("token" = [])),
-    request_body = Expression, responses((status = 200, description = "what is to be said", body = Validity), Unreadable, Unusable, Guarded
+    request_body = Expression,
+    responses((status = 200, description = "what is to be said", body = Validity), Unreadable, Unusable, Guarded
 ))]
 pub async fn validate_expression(_: Admin, Body(wanted): Body<Expression>) -> Result<Json<Validity>> {
     let fault = expression::parse(&wanted.expression).err();

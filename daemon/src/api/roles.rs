@@ -48,7 +48,8 @@ pub struct AddParent {
 }
 
 /// Lists roles
-#[utoipa::path(get, path = "/roles", tag = "roles", operation_id = "list_roles", security(("token" = [])), params(PageQuery), responses(
+#[utoipa::path(get, path = "/roles", tag = "roles",
+    operation_id = "list_roles", security(("token" = [])), params(PageQuery), responses(
     (status = 200, description = "roles, by name", body = Listing<Role>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
@@ -61,7 +62,8 @@ pub async fn list(
 }
 
 /// Creates a role
-#[utoipa::path(post, path = "/roles", tag = "roles", operation_id = "create_role", security(("token" = [])), request_body = CreateRole, responses(
+#[utoipa::path(post, path = "/roles", tag = "roles",
+    operation_id = "create_role", security(("token" = [])), request_body = CreateRole, responses(
     (status = 201, description = "the role", body = RoleDetail), Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
@@ -83,7 +85,8 @@ pub async fn create(
 }
 
 /// Shows a role with everything around it
-#[utoipa::path(get, path = "/roles/{id}", tag = "roles", operation_id = "get_role", security(("token" = [])), params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = "/roles/{id}", tag = "roles",
+    operation_id = "get_role", security(("token" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, description = "the role", body = RoleDetail), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<RoleDetail>> {
@@ -92,8 +95,11 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Changes a role
-#[utoipa::path(put, path = "/roles/{id}", tag = "roles", operation_id = "update_role", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = UpdateRole, responses((status = 200, description = "the role", body = RoleDetail), Unreadable, Absent, Conflicting, Unusable, Guarded
+#[utoipa::path(put, path = "/roles/{id}", tag = "roles",
+    operation_id = "update_role", security(("token" = [])), params(("id" = Uuid, Path)),
+    request_body = UpdateRole,
+    responses((status = 200, description = "the role", body = RoleDetail),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -117,7 +123,8 @@ pub async fn update(
 /// Deletes a role
 ///
 /// Its memberships, inheritance, grants and assignments go with it.
-#[utoipa::path(delete, path = "/roles/{id}", tag = "roles", operation_id = "delete_role", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/roles/{id}", tag = "roles",
+    operation_id = "delete_role", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 204, description = "it is gone"), Absent, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
@@ -128,7 +135,8 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 }
 
 /// Lists the users who have a role, directly or through roles below it
-#[utoipa::path(get, path = "/roles/{id}/effective-members", tag = "roles", operation_id = "list_effective_members", security(("token" = [])),
+#[utoipa::path(get, path = "/roles/{id}/effective-members", tag = "roles",
+    operation_id = "list_effective_members", security(("token" = [])),
     params(("id" = Uuid, Path)), responses((status = 200, description = "by name", body = Vec<Member>), Absent, Guarded
 ))]
 pub async fn effective_members(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Vec<Member>>> {
@@ -137,7 +145,8 @@ pub async fn effective_members(_: Admin, State(app): State<Shared>, Ids(id): Ids
 }
 
 /// Shows what a change of a role would concern
-#[utoipa::path(get, path = "/roles/{id}/impact", tag = "roles", operation_id = "get_role_impact", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/roles/{id}/impact", tag = "roles",
+    operation_id = "get_role_impact", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 200, description = "numbers", body = Impact), Absent, Guarded
 ))]
 pub async fn impact(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<Impact>> {
@@ -147,7 +156,8 @@ pub async fn impact(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> 
 
 /// Adds members
 #[utoipa::path(post, path = "/roles/{id}/members", tag = "roles", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = AddMembers, responses((status = 200, description = "the role", body = RoleDetail), Unreadable, Absent, Unusable, Guarded
+    request_body = AddMembers,
+    responses((status = 200, description = "the role", body = RoleDetail), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn add_members(
     Admin(actor): Admin,
@@ -164,7 +174,8 @@ pub async fn add_members(
 
 /// Ends a membership
 #[utoipa::path(delete, path = "/roles/{id}/members/{user}", tag = "roles", security(("token" = [])),
-    params(("id" = Uuid, Path), ("user" = Uuid, Path)), responses((status = 204, description = "it ended"), Absent, Guarded
+    params(("id" = Uuid, Path), ("user" = Uuid, Path)),
+    responses((status = 204, description = "it ended"), Absent, Guarded
 ))]
 pub async fn remove_member(
     Admin(actor): Admin,
@@ -179,7 +190,9 @@ pub async fn remove_member(
 
 /// Lets a role inherit from another
 #[utoipa::path(post, path = "/roles/{id}/parents", tag = "roles", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = AddParent, responses((status = 200, description = "the role", body = RoleDetail), Unreadable, Absent, Conflicting, Unusable, Guarded
+    request_body = AddParent,
+    responses((status = 200, description = "the role", body = RoleDetail),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn add_parent(
     Admin(actor): Admin,
@@ -196,7 +209,8 @@ pub async fn add_parent(
 
 /// Ends the inheritance
 #[utoipa::path(delete, path = "/roles/{id}/parents/{parent}", tag = "roles", security(("token" = [])),
-    params(("id" = Uuid, Path), ("parent" = Uuid, Path)), responses((status = 204, description = "it ended"), Absent, Guarded
+    params(("id" = Uuid, Path), ("parent" = Uuid, Path)),
+    responses((status = 204, description = "it ended"), Absent, Guarded
 ))]
 pub async fn remove_parent(
     Admin(actor): Admin,

@@ -23,7 +23,8 @@ pub const HEADER: &str = "betweenrows-sync";
 const POLL: Duration = Duration::from_millis(20);
 
 /// Lists the sync states of all data sources
-#[utoipa::path(get, path = "/sync", tag = "sync", operation_id = "list_sync_states", security(("token" = [])), responses(
+#[utoipa::path(get, path = "/sync", tag = "sync",
+    operation_id = "list_sync_states", security(("token" = [])), responses(
     (status = 200, description = "by name of the data source", body = Vec<SyncState>), Guarded
 ))]
 pub async fn list(_: Admin, State(app): State<Shared>) -> Result<Json<Vec<SyncState>>> {
@@ -32,7 +33,8 @@ pub async fn list(_: Admin, State(app): State<Shared>) -> Result<Json<Vec<SyncSt
 }
 
 /// Shows the sync state of a data source
-#[utoipa::path(get, path = "/datasources/{id}/sync", tag = "sync", operation_id = "get_sync_state", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/datasources/{id}/sync", tag = "sync",
+    operation_id = "get_sync_state", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 200, description = "the state", body = SyncState), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<SyncState>> {
@@ -41,7 +43,8 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Asks for the sync of a data source now
-#[utoipa::path(post, path = "/datasources/{id}/sync", tag = "sync", operation_id = "request_sync", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(post, path = "/datasources/{id}/sync", tag = "sync",
+    operation_id = "request_sync", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 202, description = "it is asked for", body = SyncState), Absent, Guarded
 ))]
 pub async fn request(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<(StatusCode, Json<SyncState>)> {

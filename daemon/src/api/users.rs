@@ -60,7 +60,8 @@ pub struct SetPassword {
 }
 
 /// Lists accounts
-#[utoipa::path(get, path = "/users", tag = "users", operation_id = "list_users", security(("token" = [])), params(PageQuery), responses(
+#[utoipa::path(get, path = "/users", tag = "users",
+    operation_id = "list_users", security(("token" = [])), params(PageQuery), responses(
     (status = 200, description = "accounts, by name", body = Listing<User>), Unreadable, Unusable, Guarded
 ))]
 pub async fn list(
@@ -73,7 +74,8 @@ pub async fn list(
 }
 
 /// Creates an account
-#[utoipa::path(post, path = "/users", tag = "users", operation_id = "create_user", security(("token" = [])), request_body = CreateUser, responses(
+#[utoipa::path(post, path = "/users", tag = "users",
+    operation_id = "create_user", security(("token" = [])), request_body = CreateUser, responses(
     (status = 201, description = "the account", body = User), Unreadable, Conflicting, Unusable, Guarded
 ))]
 pub async fn create(
@@ -98,7 +100,8 @@ pub async fn create(
 }
 
 /// Shows an account
-#[utoipa::path(get, path = "/users/{id}", tag = "users", operation_id = "get_user", security(("token" = [])), params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = "/users/{id}", tag = "users",
+    operation_id = "get_user", security(("token" = [])), params(("id" = Uuid, Path)), responses(
     (status = 200, description = "the account", body = User), Absent, Guarded
 ))]
 pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<Json<User>> {
@@ -107,8 +110,11 @@ pub async fn get(_: Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Res
 }
 
 /// Changes an account
-#[utoipa::path(put, path = "/users/{id}", tag = "users", operation_id = "update_user", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = UpdateUser, responses((status = 200, description = "the account", body = User), Unreadable, Absent, Conflicting, Unusable, Guarded
+#[utoipa::path(put, path = "/users/{id}", tag = "users",
+    operation_id = "update_user", security(("token" = [])), params(("id" = Uuid, Path)),
+    request_body = UpdateUser,
+    responses((status = 200, description = "the account", body = User),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn update(
     Admin(actor): Admin,
@@ -131,7 +137,8 @@ pub async fn update(
 }
 
 /// Deletes an account
-#[utoipa::path(delete, path = "/users/{id}", tag = "users", operation_id = "delete_user", security(("token" = [])), params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/users/{id}", tag = "users",
+    operation_id = "delete_user", security(("token" = [])), params(("id" = Uuid, Path)),
     responses((status = 204, description = "it is gone"), Absent, Conflicting, Guarded
 ))]
 pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids<Uuid>) -> Result<StatusCode> {
@@ -145,7 +152,8 @@ pub async fn delete(Admin(actor): Admin, State(app): State<Shared>, Ids(id): Ids
 ///
 /// Its tokens end, and its login roles get the password with the next sync.
 #[utoipa::path(put, path = "/users/{id}/password", tag = "users", security(("token" = [])), params(("id" = Uuid, Path)),
-    request_body = SetPassword, responses((status = 204, description = "it is set"), Unreadable, Absent, Unusable, Guarded
+    request_body = SetPassword,
+    responses((status = 204, description = "it is set"), Unreadable, Absent, Unusable, Guarded
 ))]
 pub async fn set_password(
     Admin(actor): Admin,
@@ -161,9 +169,11 @@ pub async fn set_password(
 }
 
 /// Shows which policies apply to an account in a data source
-#[utoipa::path(get, path = "/users/{id}/effective-policies", tag = "users", operation_id = "list_effective_policies", security(("token" = [])),
+#[utoipa::path(get, path = "/users/{id}/effective-policies", tag = "users",
+    operation_id = "list_effective_policies", security(("token" = [])),
     params(("id" = Uuid, Path), OfDataSource),
-    responses((status = 200, description = "in order of precedence", body = Vec<EffectivePolicy>), Unreadable, Absent, Guarded
+    responses((status = 200, description = "in order of precedence", body = Vec<EffectivePolicy>),
+        Unreadable, Absent, Guarded
 ))]
 pub async fn effective_policies(
     _: Admin,

@@ -33,7 +33,8 @@ pub struct RollBack {
 /// Lists the versions of a policy
 ///
 /// Those of a deleted policy stay.
-#[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies", operation_id = "list_policy_versions", security(("token" = [])),
+#[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies",
+    operation_id = "list_policy_versions", security(("token" = [])),
     params(("id" = Uuid, Path), PageQuery),
     responses((status = 200, description = "newest first", body = Listing<PolicyVersion>), Unreadable, Absent, Guarded
 ))]
@@ -48,7 +49,8 @@ pub async fn list(
 }
 
 /// Shows a version of a policy
-#[utoipa::path(get, path = "/policies/{id}/versions/{version}", tag = "policies", operation_id = "get_policy_version", security(("token" = [])),
+#[utoipa::path(get, path = "/policies/{id}/versions/{version}", tag = "policies",
+    operation_id = "get_policy_version", security(("token" = [])),
     params(("id" = Uuid, Path), ("version" = i32, Path)),
     responses((status = 200, description = "the version", body = PolicyVersion), Absent, Guarded
 ))]
@@ -62,9 +64,11 @@ pub async fn get(
 }
 
 /// Shows what differs between two versions
-#[utoipa::path(get, path = "/policies/{id}/diff", tag = "policies", operation_id = "diff_policy_versions", security(("token" = [])),
+#[utoipa::path(get, path = "/policies/{id}/diff", tag = "policies",
+    operation_id = "diff_policy_versions", security(("token" = [])),
     params(("id" = Uuid, Path), Between),
-    responses((status = 200, description = "the fields that differ", body = Vec<Difference>), Unreadable, Absent, Guarded
+    responses((status = 200, description = "the fields that differ", body = Vec<Difference>),
+        Unreadable, Absent, Guarded
 ))]
 pub async fn diff(
     _: Admin,
@@ -77,9 +81,11 @@ pub async fn diff(
 }
 
 /// Makes a policy again what it was, as a new version
-#[utoipa::path(post, path = "/policies/{id}/versions/{version}/rollback", tag = "policies", operation_id = "roll_back_policy", security(("token" = [])),
+#[utoipa::path(post, path = "/policies/{id}/versions/{version}/rollback", tag = "policies",
+    operation_id = "roll_back_policy", security(("token" = [])),
     params(("id" = Uuid, Path), ("version" = i32, Path)), request_body = RollBack,
-    responses((status = 200, description = "the policy", body = Policy), Unreadable, Absent, Conflicting, Unusable, Guarded
+    responses((status = 200, description = "the policy", body = Policy),
+        Unreadable, Absent, Conflicting, Unusable, Guarded
 ))]
 pub async fn roll_back(
     Admin(actor): Admin,

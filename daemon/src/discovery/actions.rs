@@ -25,7 +25,10 @@ pub(super) async fn run(context: &Context, request: &Request) -> Result<Value> {
         Request::DiscoverSchemas => discover_schemas(context, &mut target, &stored).await,
         Request::DiscoverTables { schemas } => discover_tables(context, &mut target, &stored, schemas).await,
         Request::DiscoverColumns { tables } => discover_columns(context, &mut target, &stored, tables).await,
-        Request::SaveCatalog { schemas } => save(context, &mut target, &stored, schemas).await,
+        Request::SaveCatalog { schemas } => {
+            context.read.check("catalog", &stored)?;
+            save(context, &mut target, &stored, schemas).await
+        }
         Request::SyncCatalog => sync(context, &mut target, &stored).await,
     }
 }
@@ -166,7 +169,7 @@ async fn save(
             }
         })
         .collect();
-    let mut change = context.store.change(context.actor.clone()).await?;
+    let mut change = begin(context, stored).await?;
     catalog::save(&mut change, context.data_source, &schemas).await?;
     finish(context, change, &result).await?;
     Ok(result)
@@ -284,11 +287,22 @@ async fn sync(context: &Context, target: &mut PgConnection, stored: &Catalog) ->
         }
     });
     let schemas: Vec<NewSchema> = schemas.collect();
-    let mut change = context.store.change(context.actor.clone()).await?;
+    let mut change = begin(context, stored).await?;
     catalog::refresh(&mut change, context.data_source, &schemas).await?;
     sync_states::catalog_checked(&mut change.tx, context.data_source, &result).await?;
     finish(context, change, &result).await?;
     Ok(result)
+}
+
+/// Begins to change the catalog, unless a document that was imported while the database was asked has changed it already.
+async fn begin<'a>(context: &'a Context, stored: &Catalog) -> Result<Change<'a>> {
+    let mut change = context.store.change(context.actor.clone()).await?;
+    match catalog::find(&mut change.tx, context.data_source).await? == *stored {
+        true => Ok(change),
+        false => Err(Error::Conflict(
+            "the catalog changed meanwhile: read it again and repeat the change".to_owned(),
+        )),
+    }
 }
 
 /// Keeps what the job changed, if it is still wanted.

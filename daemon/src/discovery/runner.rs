@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::actions;
 use super::request::Request;
+use crate::api::tag::IfMatch;
 use crate::error::{Error, Result};
 use crate::store::{Actor, Store, jobs};
 use crate::sync::target;
@@ -42,6 +43,8 @@ pub(super) struct Context {
     pub(super) actor: Actor,
     pub(super) data_source: Uuid,
     pub(super) job: Uuid,
+    /// The catalog that the client read.
+    pub(super) read: IfMatch,
     /// The process of the database that works for it; 0 while there is none.
     backend: AtomicI32,
 }
@@ -90,8 +93,15 @@ impl Context {
 }
 
 impl Runner {
-    /// Begins a job; its id.
-    pub async fn start(&self, store: Arc<Store>, actor: Actor, data_source: Uuid, request: Request) -> Result<Uuid> {
+    /// Begins a job; its id. What it replaces has to be what the client read, where it says so.
+    pub async fn start(
+        &self,
+        store: Arc<Store>,
+        actor: Actor,
+        data_source: Uuid,
+        request: Request,
+        read: IfMatch,
+    ) -> Result<Uuid> {
         request.check()?;
         let permit = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned())
             .await
@@ -105,6 +115,7 @@ impl Runner {
             actor,
             data_source,
             job,
+            read,
             backend: AtomicI32::new(0),
         };
         let stop = self.stop.subscribe();

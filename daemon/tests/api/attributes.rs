@@ -116,7 +116,10 @@ async fn what_is_in_use_takes_force() {
     assert_eq!(disabled.expect(200)["is_enabled"], false);
     let other = |expression: &str| json!({"version": 2, "definition": {"filter_expression": expression}});
     let refused = api.put(&path, other("org = {user.tenant} or name = {user.team}")).await;
-    assert_eq!(refused.error(422), "definition.filter_expression: there is no attribute \"team\" at byte 30");
+    assert_eq!(
+        refused.error(422),
+        "definition.filter_expression: there is no attribute \"team\" at byte 30"
+    );
     let mended = api
         .put(&path, other("org = {user.username} or id::text = {user.id}"))
         .await;

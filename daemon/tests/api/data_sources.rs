@@ -1,5 +1,6 @@
 //! Data sources and who may use them.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -200,6 +201,19 @@ async fn grants_are_replaced_as_a_whole() {
     );
     let detail = api.get(&format!("/roles/{role}")).await.expect(200);
     assert_eq!(detail["datasource_access"][0]["source"], "direct");
+    // Whoever replaces a list that somebody else replaced meanwhile learns of it.
+    for (list, ids) in [("users", "user_ids"), ("access/roles", "role_ids")] {
+        let list = format!("{path}/{list}");
+        let read = api.get(&list).await.tag();
+        let nobody = json!({ids: []});
+        let replaced = api.if_match(Method::PUT, &list, &read, nobody.clone()).await;
+        assert_eq!(replaced.expect(200), json!([]));
+        let stale = api.if_match(Method::PUT, &list, &read, nobody.clone()).await;
+        assert!(stale.error(409).contains("changed meanwhile"), "{}", stale.text);
+        api.if_match(Method::PUT, &list, &replaced.tag(), nobody)
+            .await
+            .expect(200);
+    }
     let nowhere = format!("/datasources/{}", Uuid::new_v4());
     api.get(&format!("{nowhere}/users")).await.error(404);
     api.put(&format!("{nowhere}/access/roles"), json!({"role_ids": []}))

@@ -340,6 +340,62 @@ async fn a_job_is_followed_to_its_end() {
     );
 }
 
+/// A selection is a person's work, and so is the one that somebody else saved or imported meanwhile.
+#[tokio::test]
+async fn a_catalog_that_changed_meanwhile_is_not_overwritten() {
+    let (api, shop, source) = Api::with_shop().await;
+    let (path, catalog) = (
+        format!("/datasources/{source}/discover"),
+        format!("/datasources/{source}/catalog"),
+    );
+    let read = api.get(&catalog).await.tag();
+    let save = selection("public", &["customers"]);
+    let job = api.if_match(Method::POST, &path, &read, save.clone()).await.expect(202);
+    let job = format!("{path}/{}", job["job_id"].as_str().unwrap());
+    assert_eq!(api.end_of(&job).await["status"], "completed");
+    let refused = api.if_match(Method::POST, &path, &read, save.clone()).await;
+    assert!(refused.error(409).contains("changed meanwhile"), "{}", refused.text);
+
+    // While a job asks the database, a document comes in.
+    for request in [save, json!({"action": "sync_catalog"})] {
+        let mut blocker = superuser(&shop).await;
+        let mut blocking = blocker.begin().await.unwrap();
+        sqlx::query("lock table pg_attrdef in access exclusive mode")
+            .execute(&mut *blocking)
+            .await
+            .unwrap();
+        let job = api.discover(&source, request).await;
+        lock_waits(&shop, "1").await;
+        let column = unique("new");
+        let tables = json!([{"table": "secrets", "columns": ["id", column]}]);
+        let document = json!({"version": 1, "catalog": {"schemas": [{"schema": "public", "tables": tables}]}});
+        api.post(&format!("/policies/import?datasource_id={source}"), document)
+            .await
+            .expect(200);
+        blocking.rollback().await.unwrap();
+        let ended = api.end_of(&job).await;
+        assert_eq!(ended["status"], "failed", "{ended}");
+        assert!(
+            ended["error"].as_str().unwrap().contains("changed meanwhile"),
+            "{ended}"
+        );
+        let mut kept = columns(&api.catalog(&source).await, "secrets");
+        kept.retain(|column| column.ends_with(": true"));
+        assert_eq!(kept, ["id: true".to_owned(), format!("{column}: true")]);
+    }
+}
+
+/// Waits until so many sessions of the daemon wait for a lock in a database.
+async fn lock_waits(database: &str, expected: &str) {
+    let waiting = format!(
+        "select count(*)::text from pg_stat_activity where datname = '{database}' and application_name = 'betweenrowsd' \
+         and wait_event_type = 'Lock'"
+    );
+    while query_as("postgres", "postgres", &waiting).await.unwrap() != [expected] {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn a_cancelled_job_stops_in_the_database_too() {
     let (api, shop, source) = Api::with_shop().await;
@@ -351,16 +407,7 @@ async fn a_cancelled_job_stops_in_the_database_too() {
         .await
         .unwrap();
     let job = api.discover(&source, selection("public", &["customers"])).await;
-    let waiting = format!(
-        "select count(*)::text from pg_stat_activity where datname = '{shop}' and application_name = 'betweenrowsd' \
-         and wait_event_type = 'Lock'"
-    );
-    let count = async |expected: &str| {
-        while query_as("postgres", "postgres", &waiting).await.unwrap() != [expected] {
-            tokio::task::yield_now().await;
-        }
-    };
-    count("1").await;
+    lock_waits(&shop, "1").await;
     let path = format!("/datasources/{source}/discover");
     let refused = api.post(&path, json!({"action": "sync_catalog"})).await.error(409);
     let id = job.rsplit('/').next().unwrap();
@@ -381,7 +428,7 @@ async fn a_cancelled_job_stops_in_the_database_too() {
         "{}",
         events.text
     );
-    count("0").await;
+    lock_waits(&shop, "0").await;
     api.run_job(&source, json!({"action": "discover_schemas"})).await;
     blocking.rollback().await.unwrap();
     assert_eq!(api.catalog(&source).await, json!({"schemas": []}));

@@ -410,6 +410,9 @@ async fn files_for_several_data_sources_are_taken_as_they_are() {
         .replace("SECOND", &second)
         .replace("ALICE", &alice);
     let refused = async |document: &str| import(&api, "", document).await.error(422);
+    assert!(refused(&document).await.contains("there is no attribute \"tenant\""));
+    let tenant = json!({"key": "tenant", "display_name": "Tenant", "value_type": "string"});
+    api.post("/attribute-definitions", tenant).await.expect(201);
     assert!(
         refused(&document)
             .await
@@ -424,8 +427,6 @@ async fn files_for_several_data_sources_are_taken_as_they_are() {
             .contains("there is no data source \"nowhere\"")
     );
     assert_eq!(api.get("/policies").await.expect(200)["total"], 0);
-    let tenant = json!({"key": "tenant", "display_name": "Tenant", "value_type": "string"});
-    api.post("/attribute-definitions", tenant).await.expect(201);
 
     let plan = import(&api, "?dry_run=true", &document).await.expect(200);
     let done = import(&api, "", &document).await.expect(200);

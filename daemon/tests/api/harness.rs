@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, Request, StatusCode, header};
 use betweenrowsd::api::{self, App};
 use betweenrowsd::decisions::Decisions;
 use betweenrowsd::secrets::seal::Sealer;
@@ -187,6 +187,12 @@ impl Answer {
             .to_owned()
     }
 
+    /// The tag of what was answered.
+    #[track_caller]
+    pub fn tag(&self) -> String {
+        self.headers["etag"].to_str().unwrap().to_owned()
+    }
+
     /// The id of the object that was answered.
     #[track_caller]
     pub fn id(&self) -> String {
@@ -259,12 +265,23 @@ impl Api {
 
     /// Sends a request with that Authorization header.
     pub async fn raw(&self, method: Method, path: &str, authorization: Option<&str>, body: impl Into<Body>) -> Answer {
+        let authorization = authorization.map(|value| (header::AUTHORIZATION, value));
+        self.request(method, path, authorization.into_iter(), body).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: impl Iterator<Item = (HeaderName, &str)>,
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder()
             .method(method.clone())
             .uri(path)
             .header(header::CONTENT_TYPE, "application/json");
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let response = self
             .router
@@ -292,6 +309,14 @@ impl Api {
             conformance::check_accepted(&method, &path, &body);
         }
         answer
+    }
+
+    /// Sends a change of what had that tag when it was read.
+    pub async fn if_match(&self, method: Method, path: &str, tag: &str, body: Value) -> Answer {
+        let token = format!("Bearer {}", self.token);
+        let headers = [(header::AUTHORIZATION, token.as_str()), (header::IF_MATCH, tag)];
+        self.request(method, &format!("/api/v1{path}"), headers.into_iter(), body.to_string())
+            .await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
