@@ -16,7 +16,8 @@ use crate::tls::Files;
 #[derive(Debug, Default, Clone, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Given {
-    /// The store, a postgres:// URL [default: database betweenrows_control of the local server]
+    /// The store, a postgres:// URL, with a password rather in the variable, since others see flags [default: database
+    /// betweenrows_control of the local server]
     #[arg(
         long,
         global = true,

@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::decisions::Decisions;
 use crate::secrets::keys::{ENCRYPTION, Keys};
 use crate::secrets::seal::Sealer;
-use crate::store::{Store, Window, data_sources};
+use crate::store::data_sources::{self, DataSource};
+use crate::store::{Store, Window};
 use crate::tls::Identity;
 
 /// Clocks that differ by more make tokens of one machine end early on another, and times in audits misleading.
@@ -70,7 +71,9 @@ pub async fn doctor(config: &Config, file: Option<&Path>) -> Outcome {
         store::secrets(&store, &mut report).await?;
         store::administrators(&store, &mut report).await?;
         let sources = data_sources::list(&mut *store.read().await?, "", Window::ALL).await?.0;
-        for source in &sources {
+        let active: Vec<&DataSource> = sources.iter().filter(|source| source.is_active).collect();
+        for (index, source) in active.iter().enumerate() {
+            data_source::not_twice(source, &active[..index], &mut report)?;
             data_source::look_at(&store, source, &mut report).await?;
         }
     }

@@ -196,7 +196,9 @@ async fn open_with_any_key(config: &Config, name: &str) -> Result<(Store, Keys),
 
 async fn migrate(config: &Config, revert_all: bool) -> Outcome {
     if revert_all {
-        let pool = store::connect(store::connect_options(&config.database_url)?).await?;
+        let options = store::connect_options(&config.database_url)?;
+        let pool = store::connect(options.application_name("betweenrowsd migrate")).await?;
+        alone(&mut *pool.acquire().await?).await?;
         store::MIGRATOR.undo(&pool, 0).await?;
         output::line("the store is empty")?;
     } else {
@@ -215,27 +217,30 @@ async fn reseal(config: &Config, forget: bool) -> Outcome {
     let before = before.map(|key| Sealer::new(&key));
     let (store, _) = open_with_any_key(config, "betweenrowsd reseal").await?;
     let mut change = store.change(Actor::command_line()).await?;
-    // The session of a program that just ended may be there for a moment yet.
-    let mut attempts = 30;
-    while others(&mut change.tx).await? > 0 {
-        attempts -= 1;
-        if attempts == 0 {
-            return Err("daemons use the store: stop them first".into());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    alone(&mut change.tx).await?;
     let (sealed, forgotten) = sealing::reseal(&mut change, before.as_ref(), forget).await?;
     change.commit().await?;
     output::line(format!("sealed {sealed} secrets, removed {forgotten}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many sessions daemons and other commands have in the store.
-async fn others(store: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    // Within a transaction the view would stay as it was at first.
-    sqlx::query("select pg_stat_clear_snapshot()")
-        .execute(&mut *store)
-        .await?;
+/// Refuses to go on while daemons or other commands have sessions in the store.
+async fn alone(store: &mut PgConnection) -> Result<(), Failure> {
     let count = "select count(*) from pg_stat_activity where datname = current_database() and application_name = $1";
-    sqlx::query_scalar(count).bind(store::PROGRAM).fetch_one(store).await
+    // The session of a program that just ended may be there for a moment yet.
+    for _ in 0..30 {
+        // Within a transaction the view would stay as it was at first.
+        sqlx::query("select pg_stat_clear_snapshot()")
+            .execute(&mut *store)
+            .await?;
+        let others: i64 = sqlx::query_scalar(count)
+            .bind(store::PROGRAM)
+            .fetch_one(&mut *store)
+            .await?;
+        if others == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err("daemons use the store: stop them first".into())
 }

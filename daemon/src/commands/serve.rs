@@ -118,7 +118,8 @@ async fn first_administrator(store: &Store, config: &Config) -> Result<(), Failu
         Some(password) => (password.clone(), false),
         None => (password::generate(), true),
     };
-    let secret = Secret::of(password.clone()).await?;
+    let secret = Secret::of(password.clone()).await;
+    let secret = secret.map_err(|error| format!("BR_ADMIN_PASSWORD: {error}"))?;
     let mut change = store.change(Actor::command_line()).await?;
     // Another daemon may have been faster.
     if users::exist(&mut change.tx).await? {
@@ -130,7 +131,8 @@ async fn first_administrator(store: &Store, config: &Config) -> Result<(), Failu
         is_active: true,
         ..NewUser::default()
     };
-    users::create(&mut change, &new, Some(&secret)).await?;
+    let created = users::create(&mut change, &new, Some(&secret)).await;
+    created.map_err(|error| format!("BR_ADMIN_USER: {error}"))?;
     change.commit().await?;
     if generated {
         line(format!(

@@ -144,6 +144,8 @@ fn settings_that_cannot_be_are_refused() {
     assert!(refused("BR_ADMIN_JWT_SECRET", "hunter2").contains("32 bytes"));
     assert!(refused("BR_ADMIN_DATABASE_URL", "sqlite://x").contains("postgres://"));
     refused("BR_ADMIN_BIND_ADDR", "nowhere");
+    assert!(refused("BR_ADMIN_PASSWORD", "hunter2").contains("BR_ADMIN_PASSWORD: password: must have"));
+    assert!(refused("BR_ADMIN_USER", "x").contains("BR_ADMIN_USER: username: must have"));
 }
 
 #[tokio::test]
@@ -229,7 +231,10 @@ async fn another_key_is_turned_away_until_the_store_is_sealed_with_it() {
     assert_eq!(run(&third, "", &["doctor"]).0, Some(0));
     assert_eq!(query_as(&setup.database, "postgres", users).await.unwrap(), [""; 0]);
     let daemon = setup.serve_with(&[("BR_ENCRYPTION_KEY", &third)]);
-    assert!(run(&third, "", &["reseal"]).1.contains("stop them first"));
+    for command in [&["reseal"] as &[&str], &["migrate", "--revert-all"]] {
+        let (code, text) = run(&third, "", command);
+        assert!(code == Some(2) && text.contains("stop them first"), "{text}");
+    }
     drop(daemon);
 }
 
@@ -329,8 +334,26 @@ async fn the_doctor_says_what_mends_a_wrong_set_up() {
         "tls_daemon",
     ]);
     says("--ssl-root-cert FILE");
+    let port = port().to_string();
+    let twice = [
+        "datasource",
+        "add",
+        "--name",
+        "again",
+        "--host",
+        "localhost",
+        "--port",
+        &port,
+        "--database",
+    ];
+    setup.print(
+        &[&twice as &[&str], &["no_such_database", "--username", "x"]].concat(),
+        0,
+    );
+    says("→ betweenrowsd datasource set shop --active false");
     set(&["--active", "false"]);
-    assert!(setup.print(&["doctor"], 0).contains("is inactive"));
+    setup.print(&["datasource", "set", "again", "--active", "false"], 0);
+    setup.print(&["doctor"], 0);
 
     let file = setup.directory.join("config.toml");
     std::fs::write(

@@ -12,12 +12,27 @@ use crate::store::{Store, sync_states};
 use crate::sync::login_roles::quoted;
 use crate::sync::target::{self, Login};
 
+/// Tells if one before it is of the same database: each would undo what the other does there.
+pub fn not_twice(source: &DataSource, before: &[&DataSource], report: &mut Report) -> Result<(), Failure> {
+    let place = |source: &DataSource| {
+        let config = &source.config;
+        (config.host.clone(), config.port, config.database.clone())
+    };
+    match before.iter().find(|other| place(other) == place(source)) {
+        Some(other) => report.bad(
+            &format!(
+                "data sources \"{}\" and \"{}\" are of the same database",
+                other.name, source.name
+            ),
+            &format!("betweenrowsd datasource set {} --active false", word(&source.name)),
+        ),
+        None => Ok(()),
+    }
+}
+
 /// Looks at one.
 pub async fn look_at(store: &Store, source: &DataSource, report: &mut Report) -> Result<(), Failure> {
     let what = format!("data source \"{}\"", source.name);
-    if !source.is_active {
-        return report.good(&format!("{what} is inactive"));
-    }
     let before = report.bad;
     let login = Login::of(&mut *store.read().await?, &store.sealer, source.id).await;
     let login = match login {
