@@ -46,7 +46,7 @@ fn audit_status() -> JsonB {
         "backlog_bytes": place.backlog(),
         "spool_files": files.len(),
         "spool_bytes": bytes,
-        "spool_limit_bytes": limit(),
+        "spool_limit_bytes": settings::spool_size(),
         "files_set_aside": directory::set_aside(database),
         "dropped": place.dropped.load(Relaxed),
         "moved_events": place.events.load(Relaxed),
@@ -60,10 +60,6 @@ fn audit_status() -> JsonB {
     }))
 }
 
-fn limit() -> u64 {
-    settings::SPOOL_SIZE.get() as u64 * 1024 * 1024
-}
-
 fn finding(severity: &str, problem: impl Into<String>, hint: &str) -> Value {
     json!({"severity": severity, "problem": problem.into(), "hint": hint})
 }
@@ -71,7 +67,7 @@ fn finding(severity: &str, problem: impl Into<String>, hint: &str) -> Value {
 /// What is wrong, worst first.
 fn findings(database: u32, place: &Place) -> Vec<Value> {
     let mut found: Vec<Value> = mover(place).into_iter().collect();
-    if place.backlog() >= limit() {
+    if place.backlog() >= settings::spool_size() {
         found.push(finding(
             "error",
             "the spool is full",

@@ -35,7 +35,7 @@ use pgrx::prelude::*;
 use self::spool::Failure;
 use crate::catalog::Session;
 use crate::catalog::governance::Governance;
-use crate::pg::nodes;
+use crate::pg::{leaf, nodes};
 
 /// Who must not see what: tables, and columns of tables.
 type HiddenNames = (Session, Vec<Oid>, Vec<(Oid, Vec<i16>)>);
@@ -64,16 +64,7 @@ fn count_dropped(failure: Failure) {
 /// Waits until events are moved out of the spool; false when none were for too long, or no worker can move them.
 fn wait_for_room() -> bool {
     let Some((_, place)) = shared::mine() else { return false };
-    thread_local! {
-        static SINCE: RefCell<Option<(i64, Instant)>> = const { RefCell::new(None) };
-    }
-    // SAFETY: reads backend state.
-    let message = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-    let since = SINCE.with_borrow_mut(|since| match since {
-        Some((known, instant)) if *known == message => *instant,
-        _ => since.insert((message, Instant::now())).1,
-    });
-    if since.elapsed() >= Duration::from_millis(settings::BLOCK_TIMEOUT.get() as u64) {
+    if waited_too_long() {
         return false;
     }
     place.wanted.store(true, Relaxed);
@@ -86,6 +77,34 @@ fn wait_for_room() -> bool {
     }
     check_for_interrupts!();
     true
+}
+
+/// Whether a message of the client has been waiting for room as long as it may.
+fn waited_too_long() -> bool {
+    thread_local! {
+        static SINCE: RefCell<Option<(i64, Instant)>> = const { RefCell::new(None) };
+    }
+    let message = leaf::GetCurrentStatementStartTimestamp();
+    let since = SINCE.with_borrow_mut(|since| match since {
+        Some((known, instant)) if *known == message => *instant,
+        _ => since.insert((message, Instant::now())).1,
+    });
+    since.elapsed() >= Duration::from_millis(settings::BLOCK_TIMEOUT.get() as u64)
+}
+
+/// A statement that is refused was written into a spool that is full: it waits like others, or whoever has statements refused
+/// without end could fill the disk. An error is on its way, so that whatever interrupts the waiting only ends it.
+fn hold_back() {
+    let Some((_, place)) = shared::mine() else { return };
+    // SAFETY: reads a flag that signal handlers set; waits without the process's latch.
+    unsafe {
+        while place.backlog() > settings::spool_size() && pg_sys::InterruptPending == 0 && !waited_too_long() {
+            place.wanted.store(true, Relaxed);
+            shared::wake(place);
+            let events = pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+            pg_sys::WaitLatch(std::ptr::null_mut(), events as i32, 20, pg_sys::PG_WAIT_EXTENSION);
+        }
+    }
 }
 
 /// A statement that names something hidden is about to be analysed without it: an error is a refusal.

@@ -439,9 +439,18 @@ impl Open {
         if let Some((kind, end)) = end {
             frames.push((kind, self.number, end.encode()));
         }
+        let begins = !self.written;
+        // Where events may be lost, those that begin with their end may be, too.
+        let forced = forced && !(begins && settings::OVERFLOW.get() == Overflow::Drop);
         spool::append(&descriptions, &frames, forced)?;
         self.written = true;
         self.held.clear();
+        // What was interrupted, waiting or not, does not wait once more.
+        let interrupted = end.and_then(|(_, end)| end.sqlstate.as_deref());
+        let interrupted = interrupted.is_some_and(|code| code.starts_with("57"));
+        if forced && begins && !interrupted {
+            super::hold_back();
+        }
         Ok(())
     }
 

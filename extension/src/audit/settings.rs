@@ -71,6 +71,11 @@ pub(crate) static EXPORT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<O
 /// `betweenrows.audit_export_format`.
 pub(crate) static EXPORT_FORMAT: GucSetting<ExportFormat> = GucSetting::<ExportFormat>::new(ExportFormat::JsonLines);
 
+/// How many bytes the spool of a database may hold.
+pub(crate) fn spool_size() -> u64 {
+    SPOOL_SIZE.get() as u64 * 1024 * 1024
+}
+
 /// Registers the settings, sorted by name.
 pub(crate) fn init() {
     let none = GucFlags::default();

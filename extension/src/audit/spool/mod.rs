@@ -68,8 +68,7 @@ pub(crate) fn append(descriptions: &[Described], frames: &[Event], forced: bool)
         let held = shared::lock(index);
         writer.follow(place)?;
         writer.fill(descriptions, frames);
-        let limit = settings::SPOOL_SIZE.get() as u64 * 1024 * 1024;
-        if !forced && place.backlog() + writer.buffer.len() as u64 > limit {
+        if !forced && place.backlog() + writer.buffer.len() as u64 > settings::spool_size() {
             return Err(Failure::Full);
         }
         let fits = |writer: &Writer| {
