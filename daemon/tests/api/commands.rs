@@ -1,10 +1,12 @@
 //! What an administrator types: the commands, their settings, and what they say of wrong set-ups.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PASSWORD, database, execute, port, query_as, socket, unique, url};
+use crate::harness::{PASSWORD, database, execute, query_as, socket, unique, url};
 use crate::process::{Setup, add_shop};
 
 #[tokio::test]
@@ -238,6 +240,21 @@ async fn another_key_is_turned_away_until_the_store_is_sealed_with_it() {
     drop(daemon);
 }
 
+/// A server that answers requests for TLS so; its port.
+fn answering(answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            // Clients may be gone at any time.
+            client.read_exact(&mut [0; 8]).ok();
+            client.write_all(answer).ok();
+        }
+    });
+    port
+}
+
 #[tokio::test]
 async fn the_doctor_says_what_mends_a_wrong_set_up() {
     let setup = Setup::new();
@@ -323,33 +340,15 @@ async fn the_doctor_says_what_mends_a_wrong_set_up() {
     says("→ betweenrowsd datasource set shop --database …");
     set(&["--host", "127.0.0.1", "--port", "1"]);
     says("→ start that server");
-    set(&[
-        "--host",
-        "localhost",
-        "--port",
-        &port().to_string(),
-        "--sslmode",
-        "verify-full",
-        "--username",
-        "tls_daemon",
-    ]);
-    says("--ssl-root-cert FILE");
-    let port = port().to_string();
-    let twice = [
-        "datasource",
-        "add",
-        "--name",
-        "again",
-        "--host",
-        "localhost",
-        "--port",
-        &port,
-        "--database",
-    ];
-    setup.print(
-        &[&twice as &[&str], &["no_such_database", "--username", "x"]].concat(),
-        0,
-    );
+    // Without TLS, and with something else than a certificate.
+    for answer in [b"N" as &[u8], b"Snonsense"] {
+        let port = answering(answer).to_string();
+        set(&["--port", &port, "--sslmode", "verify-full"]);
+        says("--ssl-root-cert FILE");
+    }
+    set(&["--port", "1"]);
+    let arguments = "datasource add --name again --host 127.0.0.1 --port 1 --database no_such_database --username x";
+    setup.print(&arguments.split(' ').collect::<Vec<_>>(), 0);
     says("→ betweenrowsd datasource set shop --active false");
     set(&["--active", "false"]);
     setup.print(&["datasource", "set", "again", "--active", "false"], 0);
