@@ -35,7 +35,9 @@ pub struct RollBack {
 /// Those of a deleted policy stay.
 #[utoipa::path(get, path = "/policies/{id}/versions", tag = "policies",
     operation_id = "list_policy_versions", security(("token" = [])),
-    params(("id" = Uuid, Path), PageQuery),
+    params(("id" = Uuid, Path),
+        ("page" = Option<i64>, Query, description = "From 1; what is less is taken for it."),
+        ("page_size" = Option<i64>, Query, description = "1 to 100, 20 unless given; what is less or more is taken for that.")),
     responses((status = 200, description = "newest first", body = Listing<PolicyVersion>), Unreadable, Absent, Guarded
 ))]
 pub async fn list(
