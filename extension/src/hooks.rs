@@ -11,7 +11,7 @@ use std::time::Instant;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use crate::catalog::known::{self, Asker};
+use crate::catalog::known;
 use crate::expression::code;
 use crate::guard::frames::{self, Kind};
 use crate::pg::leaf;
@@ -345,7 +345,7 @@ unsafe fn after_statement() {
 
 /// Takes what other sessions sent, so that what is known is up to date. Not in databases without the extension.
 unsafe fn take_invalidations() {
-    if known::asker() != Asker::Absent && leaf::IsTransactionState() {
+    if !known::is_absent() && leaf::IsTransactionState() {
         standard::AcceptInvalidationMessages();
     }
 }

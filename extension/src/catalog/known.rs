@@ -144,6 +144,11 @@ pub(crate) fn asker() -> Asker {
     KNOWN.with(Known::asker)
 }
 
+/// Whether it is known that the database does not have the extension: quicker than [`asker`].
+pub(crate) fn is_absent() -> bool {
+    KNOWN.with(|known| known.asker.get() == Asker::Absent && known.asker() == Asker::Absent)
+}
+
 impl Known {
     fn asker(&self) -> Asker {
         let holds = self.holds_at.get() == self.changes.get()

@@ -23,6 +23,7 @@ pub(crate) mod epoch;
 pub(crate) mod governance;
 pub(crate) mod known;
 mod load;
+pub(crate) mod mixing;
 pub(crate) mod subject;
 mod touch;
 
@@ -42,6 +43,7 @@ use policy::roles::RoleGraph;
 
 use self::governance::{Governance, State};
 use self::known::Asker;
+use self::mixing::Mixed;
 use self::subject::Subject;
 use crate::audit::overrides::Overrides;
 use crate::errors;
@@ -115,7 +117,7 @@ struct Cache {
     catalog: Option<Rc<Catalog>>,
     subjects: HashMap<Oid, Rc<Subject>>,
     /// By subject, by what decision functions answered, and by relation.
-    relations: HashMap<(Oid, u64, Oid), Rc<Governance>>,
+    relations: HashMap<(Oid, u64, Oid), Rc<Governance>, Mixed>,
 }
 
 thread_local! {

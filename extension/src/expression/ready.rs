@@ -10,6 +10,7 @@ use pgrx::pg_sys::{self, Node, Oid};
 
 use super::Kind;
 use crate::catalog::known;
+use crate::catalog::mixing::Mixed;
 use crate::pg::nodes;
 
 /// What is ready.
@@ -42,7 +43,7 @@ pub(crate) enum Key {
 #[derive(Default)]
 struct Cache {
     changes: u64,
-    trees: HashMap<Key, *mut Node>,
+    trees: HashMap<Key, *mut Node, Mixed>,
     context: Option<pg_sys::MemoryContext>,
 }
 
