@@ -66,20 +66,24 @@ fn set_audit(level: Option<&str>, policy: Option<&str>, to_user: Option<&str>, t
 
 /// The exception ends with what it was made for: something else that gets its name was not meant.
 pub(crate) fn end_exception(whose: Whose, name: &str) {
-    change_exceptions(name, |overrides| {
-        overrides.of(whose).remove(name);
-    });
+    if settings::is_stored(KEY) {
+        change_exceptions(name, |overrides| {
+            overrides.of(whose).remove(name);
+        });
+    }
 }
 
 /// A role of PostgreSQL has another name, and with it the user or role of that name.
 pub(crate) fn rename_exceptions(old: &str, new: &str) {
-    change_exceptions(new, |overrides| {
-        for whose in [Whose::User, Whose::Role] {
-            if let Some(level) = overrides.of(whose).remove(old) {
-                overrides.of(whose).insert(new.to_owned(), level);
+    if settings::is_stored(KEY) {
+        change_exceptions(new, |overrides| {
+            for whose in [Whose::User, Whose::Role] {
+                if let Some(level) = overrides.of(whose).remove(old) {
+                    overrides.of(whose).insert(new.to_owned(), level);
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 fn change_exceptions(name: &str, change: impl FnOnce(&mut Overrides)) {

@@ -77,10 +77,26 @@ pub(crate) fn store(key: &str, after: &Value) -> bool {
 
 /// A setting as it is stored, locked against other changes.
 pub(crate) fn lock(key: &str) -> Option<Value> {
+    let stored = || {
+        sql::row(
+            "select s.value from betweenrows.settings s where s.key = $1 for update",
+            &[key.into()],
+        )
+    };
+    stored().or_else(|| {
+        // There is nothing to lock, and whoever stores it first must not be overwritten unread.
+        sql::run("lock table betweenrows.settings in share row exclusive mode", &[]);
+        stored()
+    })
+}
+
+/// Whether a setting is stored.
+pub(crate) fn is_stored(key: &str) -> bool {
     sql::row(
-        "select s.value from betweenrows.settings s where s.key = $1 for update",
+        "select to_jsonb(1) from betweenrows.settings s where s.key = $1",
         &[key.into()],
     )
+    .is_some()
 }
 
 /// Stores a setting, or removes it; the caller sees to the record.

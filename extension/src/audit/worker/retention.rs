@@ -160,10 +160,7 @@ fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) 
             ("csv", head, found.get::<String>(2)?.unwrap_or_default())
         }
     };
-    let database: String = database
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
+    let database = file_name(database);
     let names = (2..).map(|number| format!("{database}_{name}.{number}.{extension}"));
     let mut paths = std::iter::once(format!("{database}_{name}.{extension}"))
         .chain(names)
@@ -196,4 +193,16 @@ fn export(client: &mut SpiClient, name: &str, database: &str, directory: &Path) 
     fs::rename(&unfinished, &path)?;
     fs::File::open(directory)?.sync_all()?;
     Ok(path)
+}
+
+/// The name of a database as a part of a file's. Different ones stay different: their workers may export at the same time.
+fn file_name(database: &str) -> String {
+    let mut name = String::new();
+    for byte in database.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(char::from(byte)),
+            _ => name += &format!("%{byte:02X}"),
+        }
+    }
+    name
 }
